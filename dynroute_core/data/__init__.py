@@ -1,0 +1,1 @@
+"""Data sets of street scenes: Cityscapes, CamVid, and scenes generated on the spot."""

@@ -1,0 +1,47 @@
+"""The training losses (paper, equations 8 and 9): cross-entropy, and the budget that closes paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dynroute_core.data.labels import IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A row's budget: weight λ and target share μ of the denominator.
+
+    start, ramp: shares of all iterations; the loss is absent before `start` and rises linearly over the next `ramp`.
+    """
+
+    weight: float
+    target: float
+    start: float = 0.4
+    ramp: float = 0.02
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over pixels whose label is not 255. logits N×K×H×W, labels N×H×W train ids.
+
+    A batch without a single labelled pixel gives 0 (torch's own mean would be NaN).
+    """
+    total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def budget_ramp(budget: Budget, iteration: int, iterations: int) -> float:
+    """w in 0..1 at a 0-based iteration."""
+    start, length = budget.start * iterations, budget.ramp * iterations
+    if iteration < start:
+        return 0.0
+    return min((iteration - start) / length, 1.0) if length > 0 else 1.0
+
+
+def budget_loss(expected_macs: Tensor, budget: Budget, *, denominator_macs: float, ramp: float) -> Tensor:
+    """λ · w · (expected / denominator - μ)², with the mean expected cost of the batch. expected_macs: (N,)."""
+    share = expected_macs.mean() / denominator_macs
+    return budget.weight * ramp * torch.square(share - budget.target)

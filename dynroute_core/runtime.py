@@ -1,0 +1,160 @@
+"""What every stage needs from the machine: errors with an exit code, whole files, device, seeds, provenance.
+
+Holds nothing of the paper. Imports torch only inside the functions that need it, so that `reproduce.py --help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_BLOCKED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class DynrouteError(Exception):
+    """An error meant for the user: its text says what was given, what is allowed and what to do next."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(DynrouteError, ValueError):
+    """A row, profile, option or setting that does not exist or does not fit."""
+
+    exit_code = EXIT_USAGE
+
+
+class BlockedError(DynrouteError):
+    """The run cannot start or go on with what is on this machine: data, weights or disk space are missing or broken."""
+
+    exit_code = EXIT_BLOCKED
+
+
+def suggest(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
+    """The error for an unknown name: what was given, the nearest names, all names."""
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all: aside, synced, renamed over the old one.
+
+    Raises `BlockedError` where the disk has no room; the old file is then still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise BlockedError(
+            f"cannot write {path}: {error.strerror or error}. The previous file, if any, is untouched; "
+            "free some space or choose another --out folder, then run the same command again."
+        ) from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def remove_stale(folder: Path) -> int:
+    """Removes the temporary files that a killed `write_whole` left in `folder`; returns how many."""
+    stale = list(folder.glob(".*.tmp"))
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device for `"auto"` (CUDA where there is one, else the CPU) or a torch device name.
+
+    Raises `UsageError` for a name torch does not know or a device that is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}. Give auto, cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported. Give auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not here: torch sees {torch.cuda.device_count()} GPUs. Give cpu or auto.")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person would name it, for records: `NVIDIA H200`, or the processor's model name."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy", "pillow", "opencv-python", "papermill"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def commit() -> tuple[str, bool]:
+    """(git commit of the source, whether tracked files differ from it); ("unknown", False) outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+
+
+def source_hash(folders: Iterable[str] = ("dynroute_core",)) -> str:
+    """sha256 over every source file that can change a number, names included (reports and launching cannot)."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            relative = path.relative_to(root).as_posix()
+            if "/report/" in relative or relative.endswith(("/launch.py", "/published.py")):
+                continue
+            digest.update(relative.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def is_terminal() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr.isatty()
