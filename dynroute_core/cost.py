@@ -2,18 +2,19 @@
 
 Takes a `ModelConfig`, a nominal input size and the factors of a forward pass; gives MACs per image. The convention:
 
-- A multiply-accumulate counts one. Convolution: k²·Cin/groups·Cout·Ho·Wo. Batch norm: 2·C·H·W. ReLU: C·H·W. Pooling k×k:
-  k²·C·Ho·Wo. Biases of the gate's and the predictor's convolution, bilinear resizing, sums and the factors' multiplications
-  are not counted.
+- A multiply-accumulate counts one. Convolution: k²·Cin/groups·Cout·Ho·Wo. Batch norm: 2·C·H·W. ReLU: C·H·W. Pooling
+  k×k: k²·C·Ho·Wo. Biases of the gate's and the predictor's convolution, bilinear resizing, sums and the factors'
+  multiplications are not counted.
 - Sizes are the nominal input size // stride, whatever the image's size: 1024×2048 to evaluate, 768×768 to train.
 - A path is charged where it arrives, so the last layer's `keep` never is. The initial cell's operation and gate are
   charged nowhere; its paths are.
-- **realised**: stem + head + every cell's gate + the operation of every open cell + every arriving path whose factor exceeds
-  1e-4. A closed cell's identity keep is free.
+- **realised**: stem + head + every cell's gate + the operation of every open cell + every arriving path whose factor
+  exceeds 1e-4. A closed cell's identity keep is free.
 - **expected** (differentiable; the budget loss reads it): Σ max(α)·operation + Σ α·path, without gates, stem and head.
 
-Two accountings differ in the head alone: `"paper"` charges it at its true size; `"repo"` at the square of the input's height,
-as the released code does (1.406 GMAC too little at 1024×2048). The paper's all-open figure, 119.5, is `"paper"`'s.
+Two accountings differ in the head alone: `"paper"` charges it at its true size; `"repo"` at the square of the input's
+height, as the released code does (1.406 GMAC too little at 1024×2048). The paper's all-open figure, 119.5, is
+`"paper"`'s.
 """
 
 from __future__ import annotations
@@ -102,9 +103,7 @@ def relu_macs(channels: int, pixels: int) -> int:
 
 
 def conv_norm_relu_macs(kernel: int, inputs: int, outputs: int, pixels: int, groups: int = 1) -> int:
-    return (
-        conv_macs(kernel, inputs, outputs, pixels, groups) + norm_macs(outputs, pixels) + relu_macs(outputs, pixels)
-    )
+    return conv_macs(kernel, inputs, outputs, pixels, groups) + norm_macs(outputs, pixels) + relu_macs(outputs, pixels)
 
 
 def operation_macs(name: OperationName, channels: int, pixels: int) -> int:
@@ -222,7 +221,9 @@ def cost_table(config: ModelConfig, *, height: int, width: int, accounting: Acco
         gates={cell: gate_macs(config, cell, *size(cell.scale)) for cell in space.routed_cells},
         operations={cell: cell_macs(cell) for cell in space.routed_cells},
         paths={
-            (source, path): path_macs(source, path) for cell in space.routed_cells for source, path in space.arrivals(cell)
+            (source, path): path_macs(source, path)
+            for cell in space.routed_cells
+            for source, path in space.arrivals(cell)
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,11 @@ class Budget:
     target: float
     start: float = 0.4
     ramp: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "target", "start", "ramp"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"budget.{name}={getattr(self, name)}: give a number of at least 0")
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,7 +18,15 @@ class ConvNorm(nn.Sequential):
     norm: nn.BatchNorm2d
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, padding: int | None = None, groups: int = 1, relu: bool
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        relu: bool,
     ) -> None:
         super().__init__()
         padding = kernel // 2 if padding is None else padding

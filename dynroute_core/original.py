@@ -37,17 +37,15 @@ def original_name(name: str) -> str:
         stage, rest = name.removeprefix("stem.").split(".", 1)
         return f"backbone.stem.stem_{int(stage) + 1}.{rest}"
     name = re.sub(r"^head\.fuse\.", "sem_seg_head.layer_decoder_list.0.", name)
-    name = re.sub(
-        r"^head\.narrow\.(\d+)\.", lambda m: f"sem_seg_head.layer_decoder_list.{int(m[1]) + 1}.", name
-    )
+    name = re.sub(r"^head\.narrow\.(\d+)\.", lambda m: f"sem_seg_head.layer_decoder_list.{int(m[1]) + 1}.", name)
     return re.sub(r"^head\.predictor\.", "sem_seg_head.predictor.", name)
 
 
 def load_original(model: Segmenter, state: Mapping[str, Tensor]) -> None:
     """Loads a state dict with the released checkpoints' names into `model`.
 
-    `num_batches_tracked` may be absent. Raises BlockedError listing missing, extra and misshaped entries; the model is then
-    unchanged.
+    `num_batches_tracked` may be absent. Raises BlockedError listing missing, extra and misshaped entries; the model is
+    then unchanged.
     """
     own = model.state_dict()
     renamed = {name: original_name(name) for name in own}
@@ -57,7 +55,7 @@ def load_original(model: Segmenter, state: Mapping[str, Tensor]) -> None:
     misshaped = [
         f"{there} is {tuple(state[there].shape)}, the model wants {tuple(own[here].shape)}"
         for here, there in renamed.items()
-        if there in state and here not in counters and state[there].shape != own[here].shape
+        if there in state and state[there].shape != own[here].shape
     ]
     if missing or extra or misshaped:
         problems = [

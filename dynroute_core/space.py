@@ -1,4 +1,5 @@
-"""The routing space of the paper (section 3.1): which cells there are, which paths join them, how wide and coarse each is.
+"""The routing space of the paper (section 3.1): which cells there are, which paths join them, how wide and coarse each
+is.
 
 Takes a `ModelConfig`; gives cells, paths and sizes. Geometry is written here once: the model, the cost accounting, the
 engine and the figures all walk `RoutingSpace`. No torch here, no weights, no costs.
@@ -124,7 +125,8 @@ class RoutingSpace:
         return min(layer + 2, SCALES)
 
     def paths(self, cell: Cell) -> tuple[PathName, ...]:
-        """The paths that leave a cell, in the order of its gate's outputs: keep, up, down, each where it leads somewhere.
+        """The paths that leave a cell, in the order of its gate's outputs: keep, up, down, each where it leads
+        somewhere.
 
         `up` leads to the finer scale, `down` to the coarser. Cells of the last layer have only `keep`.
         """
@@ -172,7 +174,9 @@ class RoutingSpace:
         for cell in self.cells:
             if str(cell) == text:
                 return cell
-        raise ValueError(f"no cell {text!r} in a space of {self.layers} layers: write init or LAYER.SCALE, such as 3.2.")
+        raise ValueError(
+            f"no cell {text!r} in a space of {self.layers} layers: write init or LAYER.SCALE, such as 3.2."
+        )
 
     def check_route(self, paths: Iterable[tuple[Cell, PathName]]) -> Route:
         """The route of these paths; raises ValueError naming the first path that this space does not have."""

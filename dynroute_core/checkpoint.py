@@ -1,0 +1,80 @@
+"""Training checkpoints: tensors and JSON in one safetensors file of our own; nothing is ever unpickled.
+
+Takes and gives a `Snapshot`; what it means is `train.py`'s business. Written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dynroute_core.runtime import BlockedError, write_whole
+
+FORMAT = "dynroute-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that training needs to go on: named tensors, and plain facts as JSON."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, object]
+
+
+def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Writes a checkpoint. Raises BlockedError where the disk has no room; the previous one is then still there."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+    facts = json.dumps(snapshot.facts)
+    metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(tensors, facts)}
+    write_whole(path, save(tensors, metadata=metadata))
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Reads a checkpoint. Raises BlockedError for a file that is truncated, damaged, foreign or no checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise BlockedError(f"{path} is a safetensors file, but no checkpoint of this suite.")
+            facts = json.loads(metadata["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            if not isinstance(facts, dict) or metadata["sha256"] != _digest(tensors, metadata["facts"]):
+                raise ValueError("its contents do not have the checksum written with them")
+    except (OSError, SafetensorError, ValueError, KeyError, MemoryError) as error:
+        raise BlockedError(
+            f"{path} is not a readable checkpoint ({error}). Delete it to start the run anew."
+        ) from error
+    return Snapshot(tensors, facts)
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    """sha256 over names, types, shapes, values and facts: safetensors itself would load a flipped bit."""
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def rng_tensors() -> dict[str, Tensor]:
+    """The state of torch's random generators, of the CPU and of every GPU."""
+    states = {"rng/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"rng/cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def restore_rng(tensors: dict[str, Tensor]) -> None:
+    """Sets torch's random generators to a snapshot's states; GPUs that the snapshot does not know keep theirs."""
+    torch.set_rng_state(tensors["rng/cpu"])
+    for index in range(torch.cuda.device_count()):
+        if (state := tensors.get(f"rng/cuda{index}")) is not None:
+            torch.cuda.set_rng_state(state, index)

@@ -1,0 +1,87 @@
+"""The training curve: means between two logged iterations, as `curve.csv` and TensorBoard scalars.
+
+Takes `StepState`s, gives `CurvePoint`s. Sums stay on the device, so an iteration that is not logged waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dynroute_core.metrics import mean_iou
+from dynroute_core.record import CurvePoint
+from dynroute_core.train import StepState
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Meter:
+    """Gathers iterations into points. Its state travels in checkpoints: an interrupted curve equals a whole one."""
+
+    def __init__(self, classes: int, iterations: int, device: torch.device) -> None:
+        self.iterations = iterations
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self.count = 0
+        self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+
+    def add(self, state: StepState, seconds: float) -> CurvePoint | None:
+        """Adds an iteration; gives a point at those that carry a confusion matrix. seconds: of training so far."""
+        values = (state.loss, state.segmentation_loss, state.budget_loss, state.expected_macs)
+        self.sums += torch.stack([value.to(self.sums) for value in values])
+        self.count += 1
+        if state.confusion is None:
+            return None
+        if state.iteration % max(self.iterations // 10, 1) < self.count:
+            self.confusion.zero_()  # a new tenth begins: "so far" means since then, not since the untrained start
+        self.confusion += state.confusion
+        loss, segmentation, budget, expected = (self.sums / self.count).tolist()
+        self.sums.zero_()
+        self.count = 0
+        return CurvePoint(
+            iteration=state.iteration,
+            loss=loss,
+            segmentation_loss=segmentation,
+            budget_loss=budget,
+            lr=state.lr,
+            expected_macs=expected,
+            train_miou_percent=100 * mean_iou(self.confusion.cpu().numpy()),
+            seconds=seconds,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            "meter/sums": self.sums,
+            "meter/count": torch.tensor(self.count),
+            "meter/confusion": self.confusion,
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.sums.copy_(tensors["meter/sums"])
+        self.count = int(tensors["meter/count"])
+        self.confusion.copy_(tensors["meter/confusion"])
+
+
+def open_tensorboard(folder: Path, first_iteration: int) -> SummaryWriter | None:
+    """A writer that forgets what a killed run logged from `first_iteration` on; None without tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first_iteration)
+
+
+def write_scalars(writer: SummaryWriter, point: CurvePoint) -> None:
+    for name in ("loss", "segmentation_loss", "budget_loss", "lr", "train_miou_percent"):
+        writer.add_scalar(f"train/{name}", getattr(point, name), point.iteration)
+    writer.add_scalar("train/expected_mmacs", point.expected_macs / 1e6, point.iteration)
+
+
+def late_mean(points: Iterable[CurvePoint], name: str, iterations: int) -> float:
+    """The mean of a curve's field over the last tenth of the schedule."""
+    late = [getattr(point, name) for point in points if point.iteration + 1 > 0.9 * iterations]
+    return sum(late) / len(late) if late else 0.0

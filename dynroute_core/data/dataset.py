@@ -1,0 +1,249 @@
+"""One interface for every data set: a tuple of image/label pairs on disk, decoded one at a time.
+
+Takes the pairs that a reader (cityscapes.py, camvid.py) found; gives `Sample`s as numpy arrays, or a
+`DataError` that names the file, the reason and the next step, whatever bytes the file holds. Nothing is
+augmented here (transforms.py), and nothing kept in memory unless asked for (loader.py decides).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dynroute_core.data.labels import (
+    UNKNOWN,
+    ClassSet,
+    camvid_id_to_train_id,
+    label_id_to_train_id,
+    train_id_table,
+)
+from dynroute_core.runtime import BlockedError, UsageError
+
+Bytes = npt.NDArray[np.uint8]
+Numbering = Literal["train_id", "label_id", "camvid_id"]
+
+MAX_PIXELS = 1 << 26
+"""Largest image decoded, in pixels: 32 times a Cityscapes image. A small file can claim any size."""
+
+_EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK")
+
+
+class DataError(BlockedError):
+    """A data set on disk that is missing, empty, truncated or does not fit together; exit code 3."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and its annotation on disk; `numbering` says what the annotation's values mean."""
+
+    name: str
+    image: Path
+    label: Path
+    numbering: Numbering = "train_id"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One decoded pair: `image` H×W×3 uint8 BGR (0..255), `label` H×W uint8 train ids, 255 ignored."""
+
+    name: str
+    image: Bytes
+    label: Bytes
+
+
+@dataclass(frozen=True)
+class SegmentationDataset:
+    """A split of a data set: `len(dataset)` samples, decoded anew at each access. `root` holds all files."""
+
+    name: str
+    split: str
+    classes: ClassSet
+    items: tuple[Item, ...]
+    root: Path
+    _kept: dict[int, Sample] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample `index`, decoded and checked.
+
+        Raises `IndexError` past the end, and `DataError` where a file is missing or broken, image and
+        annotation differ in size, or the annotation holds a value outside the label table.
+        """
+        item = self.items[index]
+        image = read_image(item.image)
+        label = read_label(item.label, _table(item.numbering, self.classes))
+        if image.shape[:2] != label.shape:
+            raise DataError(
+                f"{item.image} is {_size(image)} but its annotation {item.label} is {_size(label)} "
+                "(height×width). Both must be of one size: restore the pair from the data set's archive."
+            )
+        return Sample(item.name, image, label)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def keep(self, index: int) -> Sample:
+        """Sample `index`, decoded at the first call only; its arrays are read-only and live with `self`."""
+        if index not in self._kept:
+            sample = self[index]
+            sample.image.setflags(write=False)
+            sample.label.setflags(write=False)
+            self._kept[index] = sample
+        return self._kept[index]
+
+    def fingerprint(self) -> str:
+        """sha256 over the sorted relative names of all files and the sha256 of each one's bytes.
+
+        A changed byte and a renamed, added or removed file change it; moving the folder does not.
+        """
+        paths = sorted({path for item in self.items for path in (item.image, item.label)})
+        # Hashing releases the interpreter lock, and a cold disk answers several requests at once.
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            hashes = list(pool.map(_file_hash, paths))
+        names = [path.relative_to(self.root).as_posix() for path in paths]
+        digest = hashlib.sha256()
+        for name, value in sorted(zip(names, hashes, strict=True)):
+            digest.update(f"{name}\0{value}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def subset(self, count: int | None) -> SegmentationDataset:
+        """The first of each of `count` equal stretches of the split, in order; the whole split for `None`.
+
+        Spread out because neighbouring files are neighbouring frames. Raises `UsageError` unless
+        1 ≤ `count` ≤ `len(self)`.
+        """
+        if count is None:
+            return self
+        if not 1 <= count <= len(self):
+            raise UsageError(
+                f"cannot take {count} items of {self.name}/{self.split}: it has {len(self)}. "
+                f"Give 1 to {len(self)}."
+            )
+        return replace(self, items=tuple(self.items[i * len(self) // count] for i in range(count)))
+
+
+def read_image(path: Path) -> Bytes:
+    """A PNG or JPEG as H×W×3 uint8 BGR.
+
+    Grey becomes three equal channels; transparency, and the low byte of 16-bit colour, are dropped.
+    EXIF orientation is ignored, as annotations are drawn on the stored pixels. Raises `DataError` for
+    anything else.
+    """
+    with _open(path) as picture:
+        if picture.mode not in _EIGHT_BIT_MODES:
+            raise DataError(
+                f"{path} has {picture.mode} pixels; images must have 8 bits per channel (RGB, grey or "
+                "palette). Convert the file to an 8-bit RGB PNG."
+            )
+        rgb = _decoded(path, picture, "RGB")
+    # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
+    bgr = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8)
+    return bgr.reshape(rgb.height, rgb.width, 3).copy()
+
+
+def read_label(path: Path, table: Bytes) -> Bytes:
+    """An 8-bit single-channel PNG, its values sent through `table` (256 entries), as H×W uint8 train ids.
+
+    A palette file counts by its indices, not its colours. Raises `DataError` for other files and for values
+    that `table` holds as unknown.
+    """
+    with _open(path, ("PNG",)) as picture:
+        if picture.mode not in ("L", "P", "1"):
+            raise DataError(
+                f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
+                "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
+            )
+        values = np.array(_decoded(path, picture, "P" if picture.mode == "P" else "L"))
+    train_ids: Bytes = table[values]
+    if (unknown := train_ids == UNKNOWN).any():
+        found, counts = np.unique(values[unknown], return_counts=True)
+        listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
+        raise DataError(
+            f"{path} holds values outside the label table: {listed}{', …' if len(found) > 5 else ''}. "
+            f"Known values: {_ranges(np.flatnonzero(table != UNKNOWN).tolist())}. "
+            "Check that --data names the right data set, or restore the file."
+        )
+    return train_ids
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a PNG or JPEG, in pixels, by its header. Raises `DataError` where it has none."""
+    with _open(path) as picture:
+        return picture.height, picture.width
+
+
+def _open(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+    """The picture, its header read and its size checked, before memory is given to its pixels."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not content:
+        raise DataError(f"{path} is empty (0 bytes). Restore it from the data set's archive.")
+    try:
+        picture = Image.open(io.BytesIO(content), formats=formats)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is refused: {error} Check where this file comes from.") from error
+    except Exception as error:  # broken bytes make Pillow's parsers raise OSError, KeyError, and more
+        raise DataError(
+            f"{path} is not a readable {' or '.join(formats)} file. Restore it from the data set's archive."
+        ) from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise DataError(
+            f"{path} claims {picture.height}×{picture.width} pixels, more than the {MAX_PIXELS} allowed. "
+            "Check where this file comes from, or shrink it."
+        )
+    return picture
+
+
+def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
+    try:
+        picture.load()
+        return picture if picture.mode == mode else picture.convert(mode)
+    except Exception as error:  # as in _open: the decoders' exceptions are not listed anywhere
+        raise DataError(
+            f"{path} is truncated or damaged ({error}). Restore it from the data set's archive."
+        ) from error
+
+
+def _table(numbering: Numbering, classes: ClassSet) -> Bytes:
+    if numbering == "label_id":
+        return label_id_to_train_id
+    if numbering == "camvid_id":
+        return camvid_id_to_train_id
+    return train_id_table(classes)
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot read {path}: {error.strerror or error}. Restore the file or its permissions.")
+
+
+def _size(array: Bytes) -> str:
+    return f"{array.shape[0]}×{array.shape[1]}"
+
+
+def _ranges(values: list[int]) -> str:
+    """[0, 1, 2, 255] → "0..2, 255"."""
+    starts = [v for v in values if v - 1 not in values]
+    ends = [v for v in values if v + 1 not in values]
+    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True))

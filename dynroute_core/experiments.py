@@ -1,0 +1,355 @@
+"""The rows of the published table, each as one function, and the profiles at which they run.
+
+Takes row, profile, data set and seed; gives an `Experiment`, the complete setting of a run. Nothing is read from the
+machine.
+
+Profiles and their rules (every row alike; no row is tuned alone):
+
+- `full`: the published recipe to the letter, on Cityscapes. Elsewhere the image scales and the crop keep their ratio to
+  the data set's image height.
+- `demo`: minutes on two CPU cores. Narrower networks, fewer and smaller crops; see `DEMO`.
+- `smoke`: seconds, for tests; its numbers mean nothing.
+
+At `demo` and `smoke`, with N iterations instead of the published 190 000: the long row keeps its ratio (×560/190), the
+lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up lasts the profile's share of N, the budget's
+start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
+all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import msgspec
+
+from dynroute_core.cost import cost_table
+from dynroute_core.evaluate import EvaluateConfig
+from dynroute_core.losses import Budget
+from dynroute_core.runtime import UsageError, suggest
+from dynroute_core.space import COARSEST_STRIDE, ModelConfig
+from dynroute_core.train import TrainConfig
+
+Profile = Literal["smoke", "demo", "full"]
+DataName = Literal["streets", "camvid", "cityscapes"]
+
+PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
+PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for
+PUBLISHED_ITERATIONS = 190_000
+PUBLISHED_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which data, and how much of it.
+
+    train_images, val_images: how many to use, 0 for all. height, width: of the data set's images; streets are generated
+    at that size, as many as asked for, from `generator_seed`. workers: loading processes (0 where training itself fills
+    the cores: on two, two workers made a step four times as long). cache: keep decoded images in memory.
+    """
+
+    name: DataName = "cityscapes"
+    height: int = 1024
+    width: int = 2048
+    train_images: int = 0
+    val_images: int = 0
+    generator_seed: int = 2020
+    workers: int = 4
+    cache: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("height", 1), ("width", 1), ("train_images", 0), ("val_images", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)}: give a whole number of at least {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The complete setting of one run of one row."""
+
+    row: str
+    title: str
+    profile: Profile = "full"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed {self.seed}: give a whole number of at least 0")
+
+
+def _small_gate_row(row: str, title: str, *, weight: float, target: float) -> Experiment:
+    return Experiment(
+        row=row,
+        title=title,
+        model=ModelConfig(gate="small"),
+        train=TrainConfig(budget=Budget(weight=weight, target=target), budget_macs=PUBLISHED_BUDGET_MACS),
+    )
+
+
+def dynamic_a() -> Experiment:
+    return _small_gate_row("dynamic-a", "Dynamic-A", weight=0.8, target=0.1)
+
+
+def dynamic_b() -> Experiment:
+    return _small_gate_row("dynamic-b", "Dynamic-B", weight=0.5, target=0.1)
+
+
+def dynamic_c() -> Experiment:
+    return _small_gate_row("dynamic-c", "Dynamic-C", weight=0.5, target=0.2)
+
+
+def dynamic_raw() -> Experiment:
+    return Experiment(row="dynamic-raw", title="Dynamic-Raw")
+
+
+def dynamic_raw_long() -> Experiment:
+    return Experiment(
+        row="dynamic-raw-long",
+        title="Dynamic-Raw, long schedule",
+        train=TrainConfig(iterations=560_000, drop_path=0.3),
+    )
+
+
+def dynamic_raw_imagenet() -> Experiment:
+    return Experiment(
+        row="dynamic-raw-imagenet",
+        title="Dynamic-Raw, ImageNet pre-training",
+        train=TrainConfig(lr=0.02, gate_lr_factor=2.5, needs_weights=True),
+    )
+
+
+def dynamic_raw_l33_imagenet() -> Experiment:
+    return Experiment(
+        row="dynamic-raw-l33-imagenet",
+        title="Dynamic-Raw, Layer33, ImageNet pre-training",
+        model=ModelConfig(layers=33),
+        train=TrainConfig(lr=0.02, gate_lr_factor=2.5, needs_weights=True),
+    )
+
+
+def network_fix() -> Experiment:
+    return Experiment(row="network-fix", title="Network-Fix (no gates)", model=ModelConfig(gate="none"))
+
+
+_ROW_FUNCTIONS: tuple[Callable[[], Experiment], ...] = (
+    dynamic_a,
+    dynamic_b,
+    dynamic_c,
+    dynamic_raw,
+    dynamic_raw_long,
+    dynamic_raw_imagenet,
+    dynamic_raw_l33_imagenet,
+    network_fix,
+)
+ROWS: Mapping[str, Experiment] = {made.row: made for made in (function() for function in _ROW_FUNCTIONS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrink:
+    """How a profile makes a run smaller than the published one. lr_factor multiplies the published lr × batch/8."""
+
+    channels: int
+    stem_channels: int
+    iterations: int
+    batch: int
+    warmup_share: float
+    lr_factor: float
+    precise_bn_batches: int
+    crop_share: float  # of the image's height
+    scales: tuple[float, ...]  # of the image's height
+
+
+PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
+PUBLISHED_CROP = 0.75  # 768 of 1024
+
+SMOKE = Shrink(
+    channels=4,
+    stem_channels=8,
+    iterations=6,
+    batch=2,
+    warmup_share=0.2,
+    lr_factor=1.0,
+    precise_bn_batches=2,
+    crop_share=0.5,
+    scales=(0.75, 1.0),
+)
+DEMO: Mapping[DataName, Shrink] = {
+    "streets": Shrink(
+        channels=8,
+        stem_channels=16,
+        iterations=600,
+        batch=4,
+        warmup_share=0.03,
+        lr_factor=2.0,
+        precise_bn_batches=20,
+        crop_share=0.75,
+        scales=(0.5, 0.75, 1.0, 1.25, 1.5),
+    ),
+    "camvid": Shrink(
+        channels=16,
+        stem_channels=32,
+        iterations=1500,
+        batch=8,
+        warmup_share=0.03,
+        lr_factor=1.0,
+        precise_bn_batches=30,
+        crop_share=0.75,
+        scales=(0.5, 0.75, 1.0, 1.25, 1.5),
+    ),
+    "cityscapes": Shrink(
+        channels=8,
+        stem_channels=16,
+        iterations=600,
+        batch=4,
+        warmup_share=0.03,
+        lr_factor=2.0,
+        precise_bn_batches=20,
+        crop_share=0.25,
+        scales=(0.25, 0.5),
+    ),
+}
+SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
+CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
+
+
+def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: int = 0) -> Experiment:
+    """The setting of a row at a profile on a data set. Raises UsageError for unknown names and negative seeds."""
+    for kind, given, allowed in (
+        ("row", row, tuple(ROWS)),
+        ("profile", profile, get_args(Profile)),
+        ("data set", data, get_args(DataName)),
+    ):
+        if given not in allowed:
+            raise suggest(kind, given, allowed)
+    if seed < 0:
+        raise UsageError(f"seed {seed}: give a whole number of at least 0.")
+    published = ROWS[row]
+    name = typing.cast(DataName, data)
+    height, width = SIZES[name] if profile != "smoke" or name != "streets" else (64, 128)
+    chosen = replace(published, profile=typing.cast(Profile, profile), seed=seed)
+    chosen = replace(
+        chosen,
+        model=replace(published.model, classes=CLASSES[name]),
+        data=DataConfig(name=name, height=height, width=width, cache=name != "cityscapes"),
+    )
+    if profile == "full":
+        return _full(chosen)
+    return _shrunk(chosen, SMOKE if profile == "smoke" else DEMO[name])
+
+
+def _full(chosen: Experiment) -> Experiment:
+    """The published recipe; off Cityscapes, scales and crop keep their ratio to the image's height."""
+    data, train = chosen.data, chosen.train
+    if data.name == "streets":
+        data = replace(data, height=1024, width=2048, train_images=2975, val_images=500)
+    if data.name == "camvid":
+        crop = _multiple(PUBLISHED_CROP * data.height)
+        train = replace(
+            train,
+            scales=tuple(round(scale * data.height) for scale in PUBLISHED_SCALES),
+            crop_height=crop,
+            crop_width=crop,
+            max_size=4 * data.height,
+        )
+        if train.budget:
+            train = replace(train, budget_macs=budget_macs(chosen.model, crop, crop))
+    evaluate = replace(chosen.evaluate, nominal_height=_padded(data.height), nominal_width=_padded(data.width))
+    return replace(chosen, data=data, train=train, evaluate=evaluate)
+
+
+def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
+    data, train = replace(chosen.data, workers=0), chosen.train
+    crop = _multiple(by.crop_share * data.height)
+    model = replace(chosen.model, channels=by.channels, stem_channels=by.stem_channels)
+    iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
+    train = replace(
+        train,
+        iterations=iterations,
+        batch=by.batch,
+        lr=train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor,
+        warmup_iterations=max(round(by.warmup_share * iterations), 1),
+        scales=tuple(round(scale * data.height) for scale in by.scales),
+        crop_height=crop,
+        crop_width=crop,
+        max_size=4 * data.height,
+        precise_bn_batches=by.precise_bn_batches,
+        log_every=1 if chosen.profile == "smoke" else 10,
+        budget_macs=budget_macs(model, crop, crop) if train.budget else None,
+        needs_weights=False,
+    )
+    if data.name == "streets":
+        counts = (4, 3) if chosen.profile == "smoke" else (200, 40)
+        data = replace(data, train_images=counts[0], val_images=counts[1])
+    evaluate = replace(chosen.evaluate, nominal_height=_padded(data.height), nominal_width=_padded(data.width))
+    return replace(chosen, data=data, model=model, train=train, evaluate=evaluate)
+
+
+def budget_macs(model: ModelConfig, height: int, width: int) -> float:
+    """The budget's denominator away from the published setting: 26300/26892 of the all-open expected cost."""
+    return PUBLISHED_BUDGET_SHARE * cost_table(model, height=height, width=width, accounting="paper").all_open_expected
+
+
+def _multiple(size: float) -> int:
+    """The nearest multiple of 32, at least 32."""
+    return max(round(size / COARSEST_STRIDE), 1) * COARSEST_STRIDE
+
+
+def _padded(size: int) -> int:
+    return -(-size // COARSEST_STRIDE) * COARSEST_STRIDE
+
+
+def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment:
+    """The experiment with some fields replaced: `{"train.lr": "0.01", "model.channels": "8"}`, values as typed JSON or
+    text.
+
+    Raises UsageError for a field that does not exist (nearest names suggested), a value of the wrong type, and a value
+    that no run can have. Where the model or the crop changes, the budget's denominator follows unless it is set too.
+    """
+    plain = msgspec.to_builtins(chosen)
+    names = sorted(_field_names(chosen))
+    for key, text in settings.items():
+        if key not in names:
+            raise suggest("setting", key, names)
+        *parents, last = key.split(".")
+        place = plain
+        for parent in parents:
+            place = place[parent]
+        place[last] = _value(text)
+    try:
+        changed = msgspec.convert(plain, Experiment)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--set {' '.join(f'{k}={v}' for k, v in settings.items())}: {error}.") from error
+    if changed.train.budget and "train.budget_macs" not in settings:
+        before, after = (
+            budget_macs(one.model, one.train.crop_height, one.train.crop_width) for one in (chosen, changed)
+        )
+        if before != after or changed.train.budget_macs is None:
+            changed = replace(changed, train=replace(changed.train, budget_macs=after))
+    return changed
+
+
+def _value(text: str) -> object:
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError:
+        return text
+
+
+def _field_names(value: object, prefix: str = "") -> list[str]:
+    found = []
+    for part in dataclasses.fields(value):  # type: ignore[arg-type]
+        inner = getattr(value, part.name)
+        if part.name in ("row", "title", "profile"):
+            continue
+        if dataclasses.is_dataclass(inner):
+            found += _field_names(inner, f"{prefix}{part.name}.")
+        else:
+            found.append(prefix + part.name)
+    return found

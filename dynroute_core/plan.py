@@ -1,0 +1,140 @@
+"""Before a run: its data opened and fingerprinted, its key, its folder, and whether a finished record will do.
+
+Takes an `Experiment` and folders; trains nothing. Generated data are generated here where they are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dynroute_core.data.dataset import SegmentationDataset
+from dynroute_core.data.loader import open_dataset
+from dynroute_core.data.streets import generate_streets
+from dynroute_core.experiments import DataConfig, Experiment
+from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
+from dynroute_core.runtime import BlockedError, UsageError, source_hash
+
+RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
+
+WHERE_TO_GET = {
+    "camvid": "CamVid in the SegNet tutorial's layout (train/, trainannot/, val/, valannot/)",
+    "cityscapes": "Cityscapes (leftImg8bit/ and gtFine/ in one folder; register at www.cityscapes-dataset.com)",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `run` would do. reason: why it runs, or that a finished record has the same key."""
+
+    folder: Path
+    key: str
+    finished: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The data of a run, with fingerprints."""
+
+    train: SegmentationDataset
+    val: SegmentationDataset
+    train_fingerprint: str
+    val_fingerprint: str
+
+
+def find_data(config: DataConfig, given: Path | None, *, progress: bool = False) -> Path:
+    """The data set's folder: the given one, or for streets one that is generated under `data/` where it is missing.
+
+    Raises BlockedError for a data set that needs a folder and has none.
+    """
+    if given is not None:
+        return given.expanduser().resolve()
+    if config.name != "streets":
+        raise BlockedError(
+            f"--data {config.name} needs a folder: get {WHERE_TO_GET[config.name]}, "
+            f"then give --data {config.name}=FOLDER."
+        )
+    train, val = config.train_images, config.val_images
+    if train < 1 or val < 1:
+        raise UsageError("streets are generated: set data.train_images and data.val_images to at least 1.")
+    name = f"streets-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
+    return generate_streets(
+        Path("data") / name,
+        train=train,
+        val=val,
+        height=config.height,
+        width=config.width,
+        seed=config.generator_seed,
+        progress=progress,
+    ).resolve()
+
+
+def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
+    """Opens and fingerprints both splits. Raises BlockedError where they are missing or do not fit the model."""
+    config = experiment.data
+    root = find_data(config, data_root)
+    train = open_dataset(config.name, root, "train").subset(config.train_images or None)
+    val = open_dataset(config.name, root, "val").subset(config.val_images or None)
+    if len(train.classes.names) != experiment.model.classes:
+        raise UsageError(
+            f"{config.name} has {len(train.classes.names)} classes, the model {experiment.model.classes}: "
+            f"set model.classes={len(train.classes.names)}."
+        )
+    return Opened(train, val, train.fingerprint(), val.fingerprint())
+
+
+def run_key(experiment: Experiment, data: Opened) -> str:
+    """sha256 over settings, data fingerprints and sources: two runs of one key give one record."""
+    return hashlib.sha256(json.dumps(ingredients(experiment, data), sort_keys=True).encode()).hexdigest()
+
+
+def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
+    config = msgspec.to_builtins(experiment)
+    for part in (config["data"], config["train"]):
+        for name in RESULT_NEUTRAL:
+            part.pop(name, None)
+    fingerprints = {"train": data.train_fingerprint, "val": data.val_fingerprint}
+    return {"config": config, "data": fingerprints, "source": source_hash()}
+
+
+def plan(experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs")) -> Plan:
+    """What `run` would do, and why. Opens (streets: generates) the data; trains nothing."""
+    return plan_opened(experiment, open_data(experiment, data_root), out)
+
+
+def plan_opened(experiment: Experiment, data: Opened, out: Path) -> Plan:
+    key = run_key(experiment, data)
+    stem = f"{experiment.profile}-{experiment.data.name}-seed{experiment.seed}-"
+    folder = out / experiment.row / (stem + key[:8])
+    if (folder / RECORD).exists():
+        record = read_record(folder / RECORD)
+        if record.key == key:
+            return Plan(folder, key, True, "a finished record has the same settings, data and sources")
+        return Plan(folder, key, False, "the record in this folder has another key")
+    if (folder / CHECKPOINT).exists():
+        return Plan(folder, key, False, "an interrupted run goes on from its checkpoint")
+    others = [path for path in folder.parent.glob(stem + "*") if (path / PLAN).exists() and path != folder]
+    if not others:
+        return Plan(folder, key, False, "there is no record yet")
+    latest = max(others, key=lambda path: (path / PLAN).stat().st_mtime)
+    try:
+        before = json.loads((latest / PLAN).read_text())
+    except ValueError:
+        before = {}
+    changed = _differences(before, ingredients(experiment, data), "")
+    return Plan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")
+
+
+def _differences(before: object, now: object, where: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(set(before) | set(now))
+        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{where}.{n}" if where else n)]
+    before, now = (list(v) if isinstance(v, tuple) else v for v in (before, now))
+    if before == now:
+        return []
+    return [where if where.startswith(("data", "source")) else f"{where.removeprefix('config.')} {before} → {now}"]

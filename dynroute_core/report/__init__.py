@@ -1,0 +1,1 @@
+"""Records and published numbers in, pictures and tables out. Computes no result and runs no model."""

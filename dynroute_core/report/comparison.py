@@ -1,0 +1,61 @@
+"""When a number of ours may stand beside a published one: same protocol, and the row's own network."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dynroute_core.experiments import ROWS, experiment
+from dynroute_core.published import (
+    PROTOCOL_DATA,
+    PROTOCOL_HEIGHT,
+    PROTOCOL_IMAGES,
+    PROTOCOL_PROFILE,
+    PROTOCOL_WIDTH,
+    PUBLISHED,
+)
+from dynroute_core.record import Record
+
+
+def why_not_comparable(record: Record) -> str:
+    """What sets a record apart from the published protocol; empty where nothing does."""
+    costs = record.costs
+    reason = ""
+    if (record.profile, record.data.name) != (PROTOCOL_PROFILE, PROTOCOL_DATA):
+        reason = f"{record.profile} profile, {record.data.name}"
+    elif record.data.val_images != PROTOCOL_IMAGES:
+        reason = f"{record.data.val_images} of {PROTOCOL_IMAGES} images"
+    elif (costs.nominal_height, costs.nominal_width) != (PROTOCOL_HEIGHT, PROTOCOL_WIDTH):
+        reason = f"costs at {costs.nominal_height}×{costs.nominal_width}"
+    elif model := [name for name in changed_settings(record) if name.split(".")[0] == "model"]:
+        reason = f"another network ({', '.join(model)})"
+    return f"not comparable: {reason}" if reason else ""
+
+
+def is_comparable(record: Record) -> bool:
+    """Whether the record follows the published protocol and its row is one of the published."""
+    return record.row in PUBLISHED and not why_not_comparable(record)
+
+
+def changed_settings(record: Record) -> tuple[str, ...]:
+    """Settings of network and training, such as `train.batch`, that are not the row's own (same profile, same data).
+
+    Empty for a row, profile or data set that this version does not know.
+    """
+    if record.row not in ROWS:
+        return ()
+    try:
+        own = experiment(record.row, profile=record.profile, data=record.data.name, seed=record.seed)
+    except ValueError:
+        return ()
+    # Through JSON, as the record came: lists and tuples are then one.
+    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
+    groups = ("model.", "train.")
+    return tuple(sorted(name for name in ours | rows if name.startswith(groups) and ours.get(name) != rows.get(name)))
+
+
+def _flat(value: object, prefix: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: item for key, inner in value.items() for name, item in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()
+    }

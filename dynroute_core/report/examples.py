@@ -1,0 +1,194 @@
+"""One evaluated image: what came in, what is true, what was predicted, where it errs, and the route it took."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
+from dynroute_core.record import EXAMPLES, Record, Routes, example_names, read_file
+from dynroute_core.report import svg
+from dynroute_core.report.flow import config_of, flow, image_route
+from dynroute_core.report.numbers import macs_text, percent
+from dynroute_core.report.route_signs import SMALL_TEXT, WIDTH, Look, flow_legend
+from dynroute_core.report.routes import diagram
+from dynroute_core.report.style import VERMILION, Picture, data_uri, svg_picture
+from dynroute_core.runtime import BlockedError, suggest
+
+Labels = npt.NDArray[np.uint8]
+
+GAP = 12.0
+TILE_WIDTH = (WIDTH - GAP) / 2
+SHOWN_WIDTH_PX = 512  # wider rasters are shrunk: a page holds many examples
+JPEG_QUALITY = 82
+CORRECT, WRONG, IGNORED = 0, 1, 2
+
+
+def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
+    """An example of a run: image, truth, prediction and errors over the image's route.
+
+    folder: the run's, with `examples/ROLE/{image,truth,prediction}.png`; role: cheapest, median or dearest.
+    Raises UsageError for a role this run lacks, BlockedError naming a file that is missing or not what it should be.
+    """
+    names = example_names(record)
+    if role not in names:
+        raise suggest("example", role, names)
+    name = names[role]
+    facts = next(image for image in record.images if image.name == name)
+    classes = CAMVID if record.data.name == "camvid" else CITYSCAPES
+    source = folder / EXAMPLES / role
+    photo, truth, prediction = _read(source, classes)
+    counted = truth != IGNORE
+    wrong = float((truth != prediction)[counted].mean()) if counted.any() else 0.0
+    tiles = [
+        ("image", data_uri("jpeg", _jpeg(photo))),
+        ("truth", data_uri("png", _mask_png(truth, _palette(classes)))),
+        ("prediction", data_uri("png", _mask_png(prediction, _palette(classes)))),
+        (
+            f"errors: {100 * wrong:.1f} % of labelled pixels",
+            data_uri("png", _mask_png(_errors(truth, prediction), _ERROR_PALETTE)),
+        ),
+    ]
+    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
+    parts = [svg.text(0, 18, svg.shorten(caption, WIDTH, 14.5), weight="bold")]
+    tall = TILE_WIDTH * photo.height / photo.width
+    for index, (words, address) in enumerate(tiles):
+        parts.append(
+            _tile(
+                words,
+                address,
+                x=(index % 2) * (TILE_WIDTH + GAP),
+                y=34 + (index // 2) * (tall + 30),
+                tall=tall,
+            )
+        )
+    legend, bottom = _class_legend(classes, truth, prediction, y=34 + 2 * (tall + 30) + 12)
+    costs = record.costs
+    shown = flow(
+        routes,
+        [image_route(routes, name)],
+        config=config_of(record),
+        height=costs.nominal_height,
+        width=costs.nominal_width,
+    )
+    drawing, full_height = diagram(shown, title="", top=bottom + 6)
+    alt = (
+        f"{role.capitalize()} example, {name}: photograph, truth, prediction and errors; {100 * wrong:.1f} % of "
+        f"labelled pixels are wrong, mIoU {percent(facts.miou_percent)} %. Its route: {shown.summary()}."
+    )
+    return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=alt)
+
+
+def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
+    place: Look = {"x": x, "y": y, "width": TILE_WIDTH, "height": tall}
+    rim: Look = {
+        "fill": "none",
+        "stroke": "currentColor",
+        "stroke-opacity": 0.5,
+        "stroke-width": 0.7,
+    }
+    return (
+        svg.element("image", {**place, "href": address, "preserveAspectRatio": "none"})
+        + svg.element("rect", {**place, **rim})
+        + svg.text(x, y + tall + 16, words, size=SMALL_TEXT)
+    )
+
+
+def _class_legend(classes: ClassSet, truth: Labels, prediction: Labels, *, y: float) -> tuple[str, float]:
+    """The classes in sight, by area, and what the error mask's colours mean."""
+    areas = np.bincount(np.concatenate([truth.ravel(), prediction.ravel()]), minlength=256)[: len(classes)]
+    items = [
+        (_swatch("#{:02x}{:02x}{:02x}".format(*classes.colors[k])), 12.0, classes.names[k])
+        for k in np.argsort(-areas, kind="stable")
+        if areas[k]
+    ]
+    items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
+    return flow_legend(items, y)
+
+
+def _swatch(color: str) -> str:
+    look: Look = {
+        "fill": color,
+        "stroke": "currentColor",
+        "stroke-opacity": 0.6,
+        "stroke-width": 0.7,
+    }
+    return svg.element("rect", {"x": 0, "y": -6, "width": 12, "height": 12, **look})
+
+
+def _read(source: Path, classes: ClassSet) -> tuple[Image.Image, Labels, Labels]:
+    photo, truth, prediction = (_open(source / f"{part}.png") for part in ("image", "truth", "prediction"))
+    labels: list[Labels] = []
+    for part, picture in (("truth", truth), ("prediction", prediction)):
+        path = source / f"{part}.png"
+        values = np.asarray(picture, dtype=np.uint8)
+        if values.ndim != 2 or picture.size != truth.size:
+            raise BlockedError(
+                f"{path} is {picture.mode} {picture.size}: train ids need one 8-bit channel, both masks one size."
+            )
+        unknown = values[(values >= len(classes)) & (values != IGNORE)]
+        if unknown.size:
+            raise BlockedError(
+                f"{path} holds {unknown[0]}: {classes.name} has train ids 0..{len(classes) - 1}, and {IGNORE}."
+            )
+        labels.append(values)
+    return photo.convert("RGB"), labels[0], labels[1]
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        opened = Image.open(io.BytesIO(read_file(path)))
+        opened.load()
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise BlockedError(
+            f"{path} is no readable picture ({error}). Delete the run's folder and run the row again."
+        ) from error
+    return opened
+
+
+def _errors(truth: Labels, prediction: Labels) -> Labels:
+    errors = np.where(truth == prediction, CORRECT, WRONG).astype(np.uint8)
+    errors[truth == IGNORE] = IGNORED
+    return errors
+
+
+Palette = Mapping[int, tuple[int, int, int, int]]  # value → RGBA
+_ERROR_PALETTE: Palette = {
+    CORRECT: (128, 128, 128, 70),
+    WRONG: (0xD5, 0x5E, 0x00, 255),
+    IGNORED: (0, 0, 0, 0),
+}
+
+
+def _palette(classes: ClassSet) -> Palette:
+    return {value: (*color, 255) for value, color in enumerate(classes.colors)} | {IGNORE: (0, 0, 0, 0)}
+
+
+def _mask_png(values: Labels, palette: Palette) -> bytes:
+    """Values as a PNG with a palette; transparent entries show the page."""
+    shown = Image.fromarray(values, mode="P")
+    colors = [palette.get(value, (0, 0, 0, 0)) for value in range(256)]
+    shown.putpalette([part for color in colors for part in color[:3]])
+    shown = shown.resize(_shown_size(shown), Image.Resampling.NEAREST)
+    target = io.BytesIO()
+    shown.save(target, format="PNG", optimize=True, transparency=bytes(color[3] for color in colors))
+    return target.getvalue()
+
+
+def _jpeg(photo: Image.Image) -> bytes:
+    target = io.BytesIO()
+    photo.resize(_shown_size(photo), Image.Resampling.LANCZOS).save(
+        target, format="JPEG", quality=JPEG_QUALITY, optimize=True
+    )
+    return target.getvalue()
+
+
+def _shown_size(picture: Image.Image) -> tuple[int, int]:
+    if picture.width <= SHOWN_WIDTH_PX:
+        return picture.size
+    return SHOWN_WIDTH_PX, max(round(picture.height * SHOWN_WIDTH_PX / picture.width), 1)

@@ -1,0 +1,252 @@
+"""Training by the published recipe (paper, section 4): SGD, poly × warm-up, clipping, budget, drop path, precise BN.
+
+Takes a model, batches and a `TrainConfig`; yields a `StepState` per iteration. Resumes exactly: a snapshot holds
+weights, momentum, random state and iteration, and batch number i is a function of the seed alone. Knows no evaluation,
+no files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dynroute_core.checkpoint import Snapshot, restore_rng, rng_tensors
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
+from dynroute_core.metrics import confusion_matrix
+from dynroute_core.model import Segmenter
+from dynroute_core.runtime import BlockedError, DynrouteError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The recipe. The defaults are the published one of Dynamic-Raw: Cityscapes, batch 8.
+
+    lr is what batch `batch` gets (published: 0.05 at batch 8; scale it linearly with the batch). crop, scales,
+    max_size: pixels, see `data.transforms`. budget_macs: what the budget's target is a share of; cost is counted at
+    the crop's size. drop_path: probability in the last layer at the last iteration. needs_weights: the row starts from
+    ImageNet weights.
+    """
+
+    iterations: int = 190_000
+    batch: int = 8
+    lr: float = 0.05
+    gate_lr_factor: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    poly_power: float = 0.9
+    warmup_iterations: int = 1000
+    warmup_factor: float = 1e-3
+    clip_norm: float = 5.0
+    drop_path: float = 0.0
+    budget: Budget | None = None
+    budget_macs: float | None = None
+    scales: tuple[int, ...] = (512, 768, 1024, 1280, 1536, 2048)
+    max_size: int = 4096
+    crop_height: int = 768
+    crop_width: int = 768
+    precise_bn_batches: int = 200
+    needs_weights: bool = False
+    amp: bool = False
+    channels_last: bool = True
+    deterministic: bool = True
+    log_every: int = 20
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        whole = ("iterations", "batch", "crop_height", "crop_width", "max_size", "log_every", "checkpoint_every")
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        for name in ("lr", "gate_lr_factor", "clip_norm"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name}={getattr(self, name)}: give a number above 0")
+        for name in ("momentum", "weight_decay", "poly_power", "warmup_factor"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}={getattr(self, name)}: give a number of at least 0")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path={self.drop_path}: give a probability from 0 to below 1")
+        if min(self.warmup_iterations, self.precise_bn_batches) < 0 or not self.scales or min(self.scales) < 1:
+            raise ValueError("warmup_iterations and precise_bn_batches are at least 0, scales sizes of at least 1")
+
+
+class TrainingBatch(Protocol):
+    """What training reads of a batch: images N×3×H×W uint8 BGR, labels N×H×W train ids, the files' names."""
+
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
+class NonFiniteLossError(DynrouteError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One finished iteration (0-based). Tensors are 0-dimensional and stay on the device: reading one waits for it.
+
+    confusion: of this batch's predictions, (classes, classes), only at iterations that are logged.
+    """
+
+    iteration: int
+    lr: float
+    loss: Tensor
+    segmentation_loss: Tensor
+    budget_loss: Tensor
+    expected_macs: Tensor
+    confusion: Tensor | None
+
+
+def learning_rate(config: TrainConfig, iteration: int) -> float:
+    """lr · (1 - i/N)^0.9 · warm-up(i), the warm-up linear from `warmup_factor` to 1."""
+    poly = (1 - iteration / config.iterations) ** config.poly_power
+    share = min(iteration / config.warmup_iterations, 1.0) if config.warmup_iterations else 1.0
+    return config.lr * poly * (config.warmup_factor * (1 - share) + share)
+
+
+def make_optimizer(model: Segmenter, config: TrainConfig) -> torch.optim.SGD:
+    """SGD whose groups carry `lr_factor`: no weight decay for batch norm, the gates' own learning rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    norms = {id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False)}
+    for name, parameter in model.named_parameters():
+        groups.setdefault((".gate." in name, id(parameter) in norms), []).append(parameter)
+    settings = [
+        {
+            "params": parameters,
+            "weight_decay": 0.0 if is_norm else config.weight_decay,
+            "lr_factor": config.gate_lr_factor if is_gate else 1.0,
+        }
+        for (is_gate, is_norm), parameters in groups.items()
+    ]
+    return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, foreach=True)
+
+
+class Trainer:
+    """Trains `model`, already on its device. `steps` may be left at any yield; `snapshot` then holds the rest."""
+
+    def __init__(self, model: Segmenter, config: TrainConfig) -> None:
+        self.model = model
+        self.config = config
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model, config)
+        self.iteration = 0
+        if config.budget is not None and not config.budget_macs:
+            raise BlockedError("a budget without train.budget_macs: set what its target is a share of.")
+
+    def steps(self, batches: Iterator[TrainingBatch]) -> Iterator[StepState]:
+        """Runs to the end of the schedule. `batches` must begin with batch number `self.iteration`.
+
+        Raises NonFiniteLossError naming iteration and files, before the weights are touched.
+        """
+        self.model.train()
+        while self.iteration < self.config.iterations:
+            batch = next(batches)
+            state = self._step(batch)
+            self.iteration += 1
+            yield state
+        self.model.drop_path = 0.0
+
+    def _step(self, batch: TrainingBatch) -> StepState:
+        config, iteration = self.config, self.iteration
+        lr = learning_rate(config, iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        self.model.drop_path = config.drop_path * iteration / config.iterations
+        images, labels = self._to_device(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
+            output = self.model(images)
+        segmentation = segmentation_loss(output.logits.float(), labels)
+        cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
+        budget = segmentation.new_zeros(())
+        if config.budget is not None and config.budget_macs:
+            ramp = budget_ramp(config.budget, iteration, config.iterations)
+            budget = budget_loss(cost.expected_macs, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
+        loss = segmentation + budget
+        logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
+        if (logged or self.device.type == "cpu") and not math.isfinite(loss.item()):
+            raise NonFiniteLossError(
+                f"the loss is {loss.item()} at iteration {iteration} (files: {', '.join(batch.names)}). "
+                "Lower train.lr or look at these files; the last checkpoint is intact."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
+        self.optimizer.step()
+        confusion = None
+        if logged:
+            predicted = output.logits.detach().argmax(1)
+            confusion = confusion_matrix(predicted, labels, output.logits.shape[1])
+        expected = cost.expected_macs.detach().mean()
+        return StepState(iteration, lr, loss.detach(), segmentation.detach(), budget.detach(), expected, confusion)
+
+    def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        images = batch.images.to(self.device, non_blocking=True).float()
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, batch.labels.to(self.device, non_blocking=True)
+
+    def snapshot(self) -> Snapshot:
+        """Weights, momentum, random state and iteration, as they are between two iterations."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum/{name}"] = momentum
+        return Snapshot(tensors | rng_tensors(), {"iteration": self.iteration})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to a snapshot of the same model and recipe; raises BlockedError where it does not fit."""
+        tensors, iteration = snapshot.tensors, snapshot.facts.get("iteration")
+        try:
+            weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+            self.model.load_state_dict(weights)
+            for name, parameter in self.model.named_parameters():
+                if (momentum := tensors.get(f"momentum/{name}")) is not None:
+                    # As the parameter lies in memory: sums in another order would end in other bits.
+                    buffer = torch.empty_like(parameter).copy_(momentum)
+                    self.optimizer.state[parameter]["momentum_buffer"] = buffer
+                else:
+                    self.optimizer.state.pop(parameter, None)
+            restore_rng(tensors)
+        except (RuntimeError, KeyError) as error:
+            raise BlockedError(f"the checkpoint does not fit this run ({error}). Delete it to start anew.") from error
+        if not isinstance(iteration, int) or not 0 <= iteration <= self.config.iterations:
+            raise BlockedError(f"the checkpoint's iteration is {iteration!r}. Delete it to start anew.")
+        self.iteration = iteration
+
+
+@torch.no_grad()
+def precise_batch_norm(
+    model: Segmenter, batches: Iterator[TrainingBatch], count: int, *, each: Callable[[int], None] | None = None
+) -> None:
+    """Recomputes every batch norm's statistics as the plain average over `count` training batches, without drop path.
+
+    each: called with the number of batches done, after each.
+    """
+    if count == 0:
+        return
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    device = next(model.parameters()).device
+    was_training, drop_path = model.training, model.drop_path
+    model.train()
+    model.drop_path = 0.0
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for a plain, cumulative average
+    for done in range(count):
+        model(next(batches).images.to(device, non_blocking=True).float())
+        if each is not None:
+            each(done + 1)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.drop_path = drop_path
+    model.train(was_training)

@@ -1,0 +1,277 @@
+"""Reproduces rows of the published table: one executed notebook and one record per row.
+
+    python reproduce.py --row dynamic-c       minutes on a laptop: small networks, generated street scenes
+    python reproduce.py --row dynamic-c --profile full --data cityscapes=/data/cityscapes
+
+Exit codes: 0 done, 1 a row failed, 2 usage, 3 blocked (data or weights missing), 130 interrupted. A row that was
+interrupted goes on with the same command; a row that is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from dynroute_core.runtime import (
+    EXIT_BLOCKED,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    BlockedError,
+    DynrouteError,
+    UsageError,
+    is_terminal,
+    pick_device,
+)
+
+if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
+    from dynroute_core.experiments import Experiment
+    from dynroute_core.launch.rows import Options
+    from dynroute_core.launch.summary import RowResult
+    from dynroute_core.launch.supervisor import Outcome
+    from dynroute_core.pipeline import Plan
+
+ROOT = Path(__file__).resolve().parent
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What one call of the command is to do, and has done: results, by row."""
+
+    arguments: argparse.Namespace
+    experiments: list[Experiment]
+    options: Options
+    results: dict[str, RowResult] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        """Text for people; with --json standard output belongs to the machine."""
+        print(text, file=sys.stderr if self.arguments.json else sys.stdout, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    lines = (__doc__ or "").splitlines()
+    made = argparse.ArgumentParser(
+        prog="reproduce.py",
+        description=lines[0],
+        epilog="\n".join(lines[1:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument_group("what").add_argument
+    add("--row", action="append", default=[], metavar="ROW", help="a row of the table; may be repeated")
+    add("--all", action="store_true", help="every row")
+    add("--list", action="store_true", help="show the rows and the published numbers, and stop")
+    add("--profile", default="demo", help="smoke (seconds), demo (minutes, the default) or full (the paper's)")
+    add(
+        "--data",
+        default="streets",
+        metavar="NAME[=FOLDER]",
+        help="streets (generated, the default), camvid, cityscapes",
+    )
+    add("--seed", type=int, default=0, help="default 0")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="for example train.batch=2")
+    add = made.add_argument_group("how").add_argument
+    add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
+    add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
+    add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
+    add("--dry-run", action="store_true", help="say what would run, and why, and stop")
+    add("--force", action="store_true", help="run again even where a finished record would be reused")
+    add("--keep-going", action="store_true", help="go on with the next row after one that failed")
+    add("--json", action="store_true", help="a summary for programs on standard output, text on standard error")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = parser().parse_args(words)
+    before = signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        if arguments.list:
+            return list_rows(as_json=arguments.json)
+        session = open_session(arguments)
+        os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called
+        return dry_run(session) if arguments.dry_run else reproduce(session)
+    except DynrouteError as error:
+        if arguments.json:
+            print(json.dumps({"exit_code": error.exit_code, "message": str(error), "rows": []}))
+        print(f"reproduce.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nreproduce.py: interrupted; the same command goes on.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def list_rows(*, as_json: bool) -> int:
+    """Shows every row."""
+    from dynroute_core.launch.summary import published_rows, published_text
+
+    print(json.dumps(published_rows(), indent=1) if as_json else published_text())
+    return EXIT_DONE
+
+
+def open_session(arguments: argparse.Namespace) -> Session:
+    """Checks everything that can be checked before any work. Raises UsageError."""
+    settings = _settings(arguments.set)
+    name, equals, given = arguments.data.partition("=")
+    if equals and not given:
+        raise UsageError(f"--data {arguments.data} names no folder. Give --data {name} or --data {name}=FOLDER.")
+    if arguments.timeout is not None and not 0 < arguments.timeout < float("inf"):
+        raise UsageError(f"--timeout {arguments.timeout:g}: give minutes above 0.")
+    if arguments.all and arguments.row:
+        raise UsageError("give --row or --all, not both.")
+    if not (arguments.all or arguments.row):
+        raise UsageError("give --row ROW (may be repeated) or --all; --list shows the rows.")
+
+    from dynroute_core.experiments import ROWS, experiment, with_settings
+    from dynroute_core.launch.rows import Options
+
+    chosen = [
+        with_settings(experiment(row, profile=arguments.profile, data=name, seed=arguments.seed), settings)
+        for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
+    ]
+    pick_device(arguments.device)
+    options = Options(
+        settings=settings,
+        data_root=Path(given).expanduser().resolve() if given else None,
+        out=arguments.out.expanduser().resolve(),
+        device=arguments.device,
+        force=arguments.force,
+        timeout_s=arguments.timeout * 60 if arguments.timeout else None,
+    )
+    return Session(arguments=arguments, experiments=chosen, options=options)
+
+
+def _settings(words: list[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {word}: give KEY=VALUE, for example --set train.batch=2.")
+        if key in settings:
+            raise UsageError(f"--set {key} is given twice ({settings[key]} and {value}).")
+        settings[key] = value
+    return settings
+
+
+def plan_row(session: Session, experiment: Experiment) -> Plan | None:
+    """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
+    from dynroute_core.launch.summary import not_started
+    from dynroute_core.pipeline import find_data, plan
+
+    try:
+        root = find_data(experiment.data, session.options.data_root, progress=is_terminal())
+        return plan(experiment, data_root=root, out=session.options.out)
+    except DynrouteError as error:
+        if not session.arguments.keep_going:
+            raise
+        session.say(f"{experiment.row}: {error}")
+        state = "blocked" if error.exit_code == EXIT_BLOCKED else "failed"
+        session.results[experiment.row] = replace(
+            not_started(experiment), state=state, exit_code=error.exit_code, message=str(error)
+        )
+        return None
+
+
+def reproduce(session: Session) -> int:
+    """Plans every row, so that a missing data set shows before hours of work; runs them one by one; shows the table."""
+    from dynroute_core.launch.summary import as_text, exit_code, not_started
+    from dynroute_core.record import read_record
+
+    planned = [(experiment, plan_row(session, experiment)) for experiment in session.experiments]
+    for experiment, plan in planned:
+        if plan is None:
+            continue
+        session.results[experiment.row] = result = run_row(session, experiment, plan)
+        if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
+            break
+    results = [session.results.get(e.row) or not_started(e, plan) for e, plan in planned]
+    records = [read_record(Path(result.record)) for result in results if result.record]
+    session.say(as_text(results, records, ROOT))
+    code = exit_code(results)
+    if session.arguments.json:
+        print(json.dumps({"exit_code": code, "message": "", "rows": [asdict(result) for result in results]}, indent=1))
+    return code
+
+
+def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
+    """Runs one row and says how it went."""
+    from dynroute_core.launch import rows
+    from dynroute_core.launch.summary import not_started, with_numbers
+    from dynroute_core.launch.surroundings import LOG
+
+    result = not_started(experiment, plan)
+    forced = session.options.force
+    reused = plan.finished and not forced
+    session.say(f"{experiment.row}: {'reused' if reused else 'runs'}, {'--force' if forced else plan.reason}")
+    try:
+        outcome = rows.run_row(experiment, plan, session.options)
+    except BlockedError as error:
+        session.say(f"{experiment.row}: {error}")
+        return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
+    log = plan.folder / LOG
+    result = replace(
+        result,
+        notebook=str(outcome.notebook or ""),
+        log=str(log) if log.exists() else "",
+        message=outcome.message,
+        exit_code=EXIT_INTERRUPTED if outcome.interrupted else outcome.exit_code,
+    )
+    if outcome.state != "done":
+        _explain(session, result, outcome)
+        return replace(result, state="blocked" if outcome.exit_code == EXIT_BLOCKED else outcome.state)
+    return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
+
+
+def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:
+    from dynroute_core.launch.summary import shown
+
+    lines = [f"{result.row}: {outcome.message}"]
+    if outcome.notebook:
+        lines.append(f"  notebook so far  {shown(str(outcome.notebook), ROOT)}")
+    if outcome.state == "failed" and outcome.exit_code == EXIT_FAILED:
+        lines.append(f"  output           {shown(result.log, ROOT)}")
+        lines.append("  next             read the end of that output; the same command tries again")
+    session.say("\n".join(lines))
+
+
+def dry_run(session: Session) -> int:
+    """Says for each row where it would run, and why."""
+    from dynroute_core.launch.rows import is_fresh
+    from dynroute_core.launch.summary import exit_code, shown
+
+    found = []
+    for experiment in session.experiments:
+        plan = plan_row(session, experiment)
+        if plan is None:
+            reason = session.results[experiment.row].message
+            found.append({"row": experiment.row, "would": "block", "reason": reason, "folder": "", "key": ""})
+            continue
+        would = "run" if session.options.force or not plan.finished else "reuse"
+        reason = "--force" if session.options.force else plan.reason
+        if would == "reuse" and not is_fresh(plan):
+            reason += "; its notebook is made anew"
+        folder = str(plan.folder)
+        found.append({"row": experiment.row, "would": would, "reason": reason, "folder": folder, "key": plan.key})
+        session.say(f"{experiment.row}: would {would}, {reason}\n  {shown(folder, ROOT)}")
+    code = exit_code(list(session.results.values()))
+    if session.arguments.json:
+        print(json.dumps({"exit_code": code, "message": "", "rows": found}, indent=1))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

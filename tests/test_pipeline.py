@@ -1,0 +1,256 @@
+"""The pipeline on a tiny generated data set: records, reuse, and an interruption at any moment that changes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from dynroute_core import pipeline
+from dynroute_core import plan as plan_module
+from dynroute_core.checkpoint import load_snapshot
+from dynroute_core.experiments import Experiment, experiment, with_settings
+from dynroute_core.pipeline import Progress, find_data, plan, run
+from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, Record, example_names, read_curve, read_record, read_routes
+from dynroute_core.runtime import BlockedError, UsageError
+
+TINY = {"model.layers": "3", "train.iterations": "8", "train.checkpoint_every": "3", "train.log_every": "2"}
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke profile's generated data, made once."""
+    folder = tmp_path_factory.mktemp("streets")
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        return find_data(experiment("dynamic-c", profile="smoke").data, None)
+    finally:
+        os.chdir(here)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Experiment:
+    return with_settings(experiment("dynamic-a", profile="smoke"), TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Experiment, streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
+    return run(tiny, data_root=streets, out=tmp_path_factory.mktemp("whole"), device="cpu")
+
+
+def essence(record: Record) -> Record:
+    """A record without what may differ between two attempts at the same run: times and where it was taken up again."""
+    training = replace(record.training, resumed_at=())
+    return replace(record, started="", durations=None, training=training)  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_snapshot(folder / CHECKPOINT).tensors
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert essence(read_record(one / RECORD)) == essence(read_record(other / RECORD))
+    assert (one / ROUTES).read_bytes() == (other / ROUTES).read_bytes()
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    points = [[replace(point, seconds=0.0) for point in read_curve(folder / "curve.csv")] for folder in (one, other)]
+    assert points[0] == points[1]
+
+
+def test_a_run_leaves_a_checked_record(finished, tiny):
+    record = read_record(finished.folder / RECORD)
+    routes = read_routes(finished.folder / ROUTES)
+    assert record == finished.record
+    assert not finished.reused
+    assert record.row == "dynamic-a" and record.profile == "smoke" and record.data.name == "streets"
+    assert [image.name for image in record.images] == [image.name for image in routes.images]
+    assert record.training.iterations == 8
+    assert set(record.metrics.class_iou_percent) == set(record.data.class_names)
+    assert len(read_curve(finished.folder / "curve.csv")) == 4
+    for role in example_names(record):
+        for kind in ("image", "truth", "prediction"):
+            assert (finished.folder / "examples" / role / f"{kind}.png").stat().st_size > 0
+
+
+def test_records_add_up(finished):
+    """mIoU from the stored counts of every image equals the record's."""
+    record, routes = finished.record, read_routes(finished.folder / ROUTES)
+    sums = [[sum(column) for column in zip(*(getattr(i, kind) for i in routes.images), strict=True)]
+            for kind in ("true_positive", "false_positive", "false_negative")]  # fmt: skip
+    iou = [hit / (hit + fp + fn) for hit, fp, fn in zip(*sums, strict=True) if hit + fp + fn]
+    assert record.metrics.miou_percent == pytest.approx(100 * sum(iou) / len(iou), rel=1e-12)
+    costs = [image.paper_macs for image in record.images]
+    assert record.costs.paper.mean_macs == pytest.approx(sum(costs) / len(costs), rel=1e-12)
+
+
+def test_a_finished_record_is_reused(finished, tiny, streets):
+    said: list[Progress] = []
+    again = run(tiny, data_root=streets, out=finished.folder.parents[1], device="cpu", report=said.append)
+    assert again.reused and again.record == finished.record
+    assert {progress.phase for progress in said} == {"data"}
+
+
+def test_neutral_settings_keep_the_key_and_others_say_why_not(finished, tiny, streets):
+    out = finished.folder.parents[1]
+    assert plan(with_settings(tiny, {"data.workers": "1"}), data_root=streets, out=out).finished
+    changed = plan(with_settings(tiny, {"train.lr": "0.5"}), data_root=streets, out=out)
+    assert not changed.finished and changed.folder != finished.folder
+    assert "train.lr" in changed.reason and "0.5" in changed.reason
+
+
+def test_other_data_and_other_sources_change_the_key(finished, tiny, streets, monkeypatch):
+    out = finished.folder.parents[1]
+    fewer = plan(with_settings(tiny, {"data.val_images": "2"}), data_root=streets, out=out)
+    assert not fewer.finished and "data" in fewer.reason
+    monkeypatch.setattr(plan_module, "source_hash", lambda: "another")
+    edited = plan(tiny, data_root=streets, out=out)
+    assert not edited.finished and "source" in edited.reason
+
+
+class StopHere(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "stop", [("train", 2), ("train", 6), ("train", 8), ("precise_bn", 1), ("evaluate", 1), ("evaluate", 3)]
+)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, StopHere])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, tiny, streets, tmp_path):
+    """KeyboardInterrupt writes a checkpoint; any other death leaves the last periodic one. Both must end alike."""
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.phase, progress.done) == stop:
+            raise kind
+
+    with pytest.raises(kind):
+        run(tiny, data_root=streets, out=tmp_path, device="cpu", report=interrupt)
+    (folder,) = (tmp_path / "dynamic-a").iterdir()
+    assert not (folder / RECORD).exists()
+    resumed = run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    assert resumed.folder == folder
+    assert_same_run(folder, finished.folder)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from dynroute_core.experiments import experiment, with_settings
+from dynroute_core.pipeline import run
+settings = dict(item.split("=") for item in sys.argv[3:])
+run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root=Path(sys.argv[1]),
+    out=Path(sys.argv[2]), device="cpu", report=lambda progress: print(progress.phase, progress.done, flush=True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_at_a_random_moment(number, finished, streets, tmp_path):
+    seed = int(number) * 1009
+    moment = random.Random(seed).randrange(2, 10)  # lines of progress to wait for
+    arguments = [sys.executable, "-c", CHILD, str(streets), str(tmp_path), *(f"{k}={v}" for k, v in TINY.items())]
+    environment = os.environ | {"PYTHONPATH": str(Path(pipeline.__file__).parents[1])}
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    ) as child:
+        assert child.stdout is not None
+        for _ in range(moment):
+            child.stdout.readline()
+        child.send_signal(number)
+        child.stdout.read()
+        assert child.wait() != 0, f"seed {seed}: ended before the signal"
+    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    (folder,) = (tmp_path / "dynamic-a").iterdir()
+    assert_same_run(folder, finished.folder)
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_force_starts_anew_and_gives_the_same(finished, tiny, streets, tmp_path):
+    first = run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    forced = run(tiny, data_root=streets, out=tmp_path, device="cpu", force=True)
+    assert forced.reason == "forced" and not forced.reused
+    assert essence(forced.record) == essence(first.record)
+
+
+def test_a_run_at_work_is_not_disturbed(tiny, streets, tmp_path):
+    folder = plan(tiny, data_root=streets, out=tmp_path).folder
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BlockedError, match="another process"):
+            run(tiny, data_root=streets, out=tmp_path, device="cpu")
+
+
+def test_a_broken_checkpoint_is_named(tiny, streets, tmp_path):
+    folder = plan(tiny, data_root=streets, out=tmp_path).folder
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(BlockedError, match=CHECKPOINT):
+        run(tiny, data_root=streets, out=tmp_path, device="cpu")
+
+
+def test_a_checkpoint_of_another_run_is_refused(finished, tiny, streets, tmp_path):
+    other = with_settings(tiny, {"train.lr": "0.5"})
+    folder = plan(other, data_root=streets, out=tmp_path).folder
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT).write_bytes((finished.folder / CHECKPOINT).read_bytes())
+    with pytest.raises(BlockedError, match="another run"):
+        run(other, data_root=streets, out=tmp_path, device="cpu")
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(finished, tiny, streets, tmp_path, monkeypatch):
+    calls = 0
+
+    def no_room(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 4:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dynroute_core.runtime.os.fsync", no_room)
+        with pytest.raises(BlockedError, match="No space left"):
+            run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    (folder,) = (tmp_path / "dynamic-a").iterdir()
+    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+        assert json.loads(file.metadata()["facts"])["iteration"] > 0
+    run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    assert_same_run(folder, finished.folder)
+
+
+def test_data_that_are_not_there(tmp_path):
+    with pytest.raises(BlockedError, match="--data camvid=FOLDER"):
+        run(experiment("dynamic-c", profile="smoke", data="camvid"), out=tmp_path)
+    with pytest.raises(BlockedError, match="nowhere"):
+        run(experiment("dynamic-c", profile="smoke", data="camvid"), data_root=tmp_path / "nowhere", out=tmp_path)
+
+
+def test_rows_that_need_weights_say_so(tmp_path):
+    with pytest.raises(BlockedError, match="never released"):
+        run(experiment("dynamic-raw-imagenet", profile="full"), out=tmp_path)
+
+
+def test_classes_must_fit_the_data(tiny, streets, tmp_path):
+    with pytest.raises(UsageError, match="19 classes"):
+        run(with_settings(tiny, {"model.classes": "5"}), data_root=streets, out=tmp_path)
+
+
+def test_a_lock_outlives_nobody(tiny, streets, tmp_path):
+    """A lock file left by a killed run does not block the next: the lock is the system's, not the file."""
+    folder = plan(tiny, data_root=streets, out=tmp_path).folder
+    folder.mkdir(parents=True)
+    (folder / ".lock").write_text("")
+    run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    assert (folder / RECORD).exists()

@@ -1,0 +1,103 @@
+"""The geometry: counts, neighbours, names."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace
+
+LAYERS = (1, 2, 3, 4, 16, 33)
+
+
+@pytest.mark.parametrize(
+    ("layers", "cells", "paths"),
+    # By hand. Cells: 1 + 2 + 3 + 4·(L - 2) from L = 2 on. Paths: init 2 (keep, down), layer 0 2 + 3, layer 1 2 + 3 + 3, every
+    # later one 2 + 3 + 3 + 2, the last layer one per cell.
+    [(1, 3, 4), (2, 6, 10), (3, 10, 19), (16, 62, 149), (33, 130, 319)],
+)
+def test_number_of_cells_and_paths(layers, cells, paths):
+    space = RoutingSpace(layers, 8)
+    assert len(space.cells) == cells == len(set(space.cells))
+    assert len(space.all_paths) == paths == len(set(space.all_paths))
+    assert space.routed_cells == space.cells[1:]
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_arrivals_and_targets_are_inverse(layers):
+    space = RoutingSpace(layers, 8)
+    forward = {(cell, path, space.target(cell, path)) for cell, path in space.all_paths}
+    backward = {(source, path, cell) for cell in space.cells for source, path in space.arrivals(cell)}
+    to_head = {(cell, "keep", None) for cell in space.last_cells}
+    assert forward == backward | to_head
+    assert all(target in space.cells for _, _, target in forward - to_head)
+    assert space.arrivals(INITIAL) == ()
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_forward_order_visits_sources_first(layers):
+    space = RoutingSpace(layers, 8)
+    place = {cell: index for index, cell in enumerate(space.cells)}
+    assert all(place[source] < place[cell] for cell in space.cells for source, _ in space.arrivals(cell))
+
+
+def test_gate_order_is_keep_up_down_where_they_lead_somewhere():
+    space = RoutingSpace(4, 8)
+    assert space.paths(INITIAL) == ("keep", "down")
+    assert space.paths(Cell(0, 1)) == ("keep", "up", "down")
+    assert space.paths(Cell(2, 3)) == ("keep", "up")
+    assert [space.paths(cell) for cell in space.last_cells] == [("keep",)] * 4
+    # With one layer, the initial cell still has both paths: the last layer is 0, not -1.
+    assert RoutingSpace(1, 8).paths(INITIAL) == ("keep", "down")
+
+
+def test_arrivals_come_from_the_finer_scale_its_own_and_the_coarser():
+    space = RoutingSpace(4, 8)
+    assert space.arrivals(Cell(3, 1)) == ((Cell(2, 0), "down"), (Cell(2, 1), "keep"), (Cell(2, 2), "up"))
+    assert space.arrivals(Cell(0, 1)) == ((INITIAL, "down"),)
+    assert space.arrivals(Cell(1, 2)) == ((Cell(0, 1), "down"),)
+
+
+def test_channels_and_strides():
+    space = RoutingSpace.of(ModelConfig(layers=5, channels=64))
+    assert [space.channels_at(k) for k in range(4)] == [64, 128, 256, 512]
+    assert [space.stride_at(k) for k in range(4)] == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_every_cell_parses_back_from_its_name(layers):
+    space = RoutingSpace(layers, 8)
+    assert [space.parse_cell(str(cell)) for cell in space.cells] == list(space.cells)
+
+
+@pytest.mark.parametrize("text", ["", "init ", "4.0", "0.2", "-1.0", "3.2.1", "03.2"])
+def test_other_names_do_not_parse(text):
+    with pytest.raises(ValueError, match="write init or LAYER"):
+        RoutingSpace(4, 8).parse_cell(text)
+
+
+def test_check_route_returns_the_route_and_names_the_first_foreign_path():
+    space = RoutingSpace(2, 8)
+    assert space.check_route(list(space.all_paths)) == frozenset(space.all_paths)
+    assert space.check_route([]) == frozenset()
+    for foreign in ((INITIAL, "up"), (Cell(1, 0), "down"), (Cell(7, 0), "keep"), (Cell(0, 0), "sideways")):
+        with pytest.raises(ValueError, match=f"no path {foreign[1]!r} leaves cell {foreign[0]} in a space of 2 layers"):
+            space.check_route([(INITIAL, "keep"), foreign])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": 0}, "layers=0: give a whole number of at least 1"),
+        ({"channels": 0}, "channels=0"),
+        ({"channels": 5}, "channels=5: give an even number"),
+        ({"classes": 0}, "classes=0"),
+        ({"stem_channels": 0}, "stem_channels=0"),
+        ({"gate": "huge"}, "choose from full, small, none"),
+        ({"stem": "solid"}, "choose from separable, dense"),
+        ({"operations": ()}, "operations=empty"),
+        ({"operations": ("sep_conv_3x3", "conv_9x9")}, r"\['conv_9x9'\]: choose from none, skip_connect"),
+    ],
+)
+def test_impossible_configurations_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**settings)
