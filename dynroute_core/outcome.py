@@ -143,7 +143,7 @@ def make_routes(row: str, key: str, space: RoutingSpace, evaluation: Evaluation)
         return ImageRoute(
             name=image.name,
             states="".join(STATE_LETTERS[int(state)] for state in image.states),
-            factors=tuple(round(float(factor), 4) for factor in image.factors),
+            factors=tuple(round(float(factor), 6) for factor in image.factors),
             true_positive=tuple(hits.tolist()),
             false_positive=tuple((image.confusion.sum(0) - hits).tolist()),
             false_negative=tuple((image.confusion.sum(1) - hits).tolist()),

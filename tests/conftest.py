@@ -1,4 +1,4 @@
-"""One thread for every test: sums then come in one order, so results repeat bit for bit, and small models run fastest."""
+"""One thread for every test: sums come in one order, so results repeat bit for bit, and small models run fastest."""
 
 from __future__ import annotations
 

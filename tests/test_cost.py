@@ -68,7 +68,7 @@ def test_the_accountings_differ_in_the_head_alone_and_only_off_the_square():
 
 
 def count(module, *inputs):
-    """MACs of one forward pass: convolutions by torch's own counter (2 flops a MAC), the rest by what passes the modules."""
+    """MACs of a forward pass: convolutions by torch's own counter (2 flops a MAC), the rest by the modules' outputs."""
     others = 0
 
     def add(layer, _, output):
@@ -99,8 +99,8 @@ def test_operations_against_torchs_counter(name, channels, height, width):
 
 @pytest.mark.parametrize("kind", ["separable", "dense"])
 def test_stem_against_torchs_counter(kind):
-    """The count is nominal: it takes every map of stride 2 at half the input's size. The first convolution has no padding,
-    so the real map is one row and column smaller; padded, as the count pretends, the counter agrees to the last MAC."""
+    """The count is nominal: it takes every map of stride 2 at half the input's size. The first convolution has no
+    padding, so the real map lacks a row and a column; padded, as the count pretends, torch agrees to the last MAC."""
     config = ModelConfig(stem=kind)
     height, width = 128, 256
     with torch.device("meta"):

@@ -11,8 +11,8 @@ LAYERS = (1, 2, 3, 4, 16, 33)
 
 @pytest.mark.parametrize(
     ("layers", "cells", "paths"),
-    # By hand. Cells: 1 + 2 + 3 + 4·(L - 2) from L = 2 on. Paths: init 2 (keep, down), layer 0 2 + 3, layer 1 2 + 3 + 3, every
-    # later one 2 + 3 + 3 + 2, the last layer one per cell.
+    # By hand. Cells: 1 + 2 + 3 + 4·(L - 2) from L = 2 on. Paths: init 2 (keep, down), layer 0 2 + 3, layer 1 2 + 3 + 3,
+    # every later one 2 + 3 + 3 + 2, the last layer one per cell.
     [(1, 3, 4), (2, 6, 10), (3, 10, 19), (16, 62, 149), (33, 130, 319)],
 )
 def test_number_of_cells_and_paths(layers, cells, paths):

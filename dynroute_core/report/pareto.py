@@ -80,7 +80,7 @@ def _published_panel(ax: Axes, alike: Sequence[Record]) -> None:
         _ours_among_published(ax, record)
     marks = [
         (PAPER_MARK, "paper"),
-        (RELEASE_MARK, "released code"),
+        (RELEASE_MARK, "released code, in its own accounting"),
         *([(OURS_MARK, "ours")] if alike else []),
     ]
     handles = [
