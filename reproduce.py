@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer 
     from dynroute_core.launch.rows import Options
     from dynroute_core.launch.summary import RowResult
     from dynroute_core.launch.supervisor import Outcome
-    from dynroute_core.pipeline import Plan
+    from dynroute_core.plan import Plan
 
 ROOT = Path(__file__).resolve().parent
 
@@ -170,7 +170,7 @@ def _settings(words: list[str]) -> dict[str, str]:
 def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
     from dynroute_core.launch.summary import not_started
-    from dynroute_core.pipeline import find_data, plan
+    from dynroute_core.plan import find_data, plan
 
     try:
         root = find_data(experiment.data, session.options.data_root, progress=is_terminal())

@@ -47,7 +47,7 @@ def load_snapshot(path: Path) -> Snapshot:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             if not isinstance(facts, dict) or metadata["sha256"] != _digest(tensors, metadata["facts"]):
                 raise ValueError("its contents do not have the checksum written with them")
-    except (OSError, SafetensorError, ValueError, KeyError, MemoryError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, MemoryError, RecursionError) as error:
         raise BlockedError(
             f"{path} is not a readable checkpoint ({error}). Delete it to start the run anew."
         ) from error
@@ -60,7 +60,7 @@ def _digest(tensors: dict[str, Tensor], facts: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

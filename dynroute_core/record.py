@@ -254,7 +254,10 @@ def read_file(path: Path) -> bytes:
 def read_record(path: Path) -> Record:
     """The record in a file, checked. Raises BlockedError naming file and reason."""
     record = parse(Record, read_file(path), path)
-    problems = list(_problems(record))
+    try:
+        problems = _problems(record)
+    except OverflowError as error:  # JSON knows integers that no float can hold
+        problems = [str(error)]
     if problems:
         raise BlockedError(f"{path} cannot be true: {'; '.join(problems[:3])}. Delete it and run the row again.")
     return record
@@ -268,13 +271,18 @@ def _problems(record: Record) -> list[str]:
         field.name: getattr(record.metrics, field.name) for field in fields(Metrics) if "class" not in field.name
     }
     percents |= {f"IoU of {name}": value for name, value in record.metrics.class_iou_percent.items()}
+    percents |= {f"mIoU of {image.name}": image.miou_percent for image in record.images}
+    percents |= {f"accuracy of {image.name}": image.pixel_accuracy_percent for image in record.images}
     found += [f"{name} is {value}" for name, value in percents.items() if value is not None and not 0 <= value <= 100]
     for name in ("paper", "repo", "expected"):
         cost: CostRange = getattr(record.costs, name)
-        ordered = (cost.all_closed_macs, cost.min_macs, cost.mean_macs, cost.max_macs, cost.all_open_macs)
+        ordered = (0, cost.all_closed_macs, cost.min_macs, cost.mean_macs, cost.max_macs, cost.all_open_macs)
         slack = 1e-5 * cost.all_open_macs  # sums of float32 products
         if any(low > high + slack for low, high in itertools.pairwise(ordered)):
             found.append(f"{name} costs are out of order: {ordered}")
+        for image in record.images:
+            if not cost.min_macs - slack <= (macs := getattr(image, f"{name}_macs")) <= cost.max_macs + slack:
+                found.append(f"{name} cost of {image.name} is {macs}")
     if len(record.images) != record.data.val_images:
         found.append(f"{len(record.images)} images listed, {record.data.val_images} evaluated")
     return found
@@ -311,7 +319,7 @@ def write_curve(path: Path, points: list[CurvePoint]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(CurvePoint)]
     writer.writerow(names)
-    writer.writerows([f"{getattr(point, name):.9g}" for name in names] for point in points)
+    writer.writerows([repr(getattr(point, name)) for name in names] for point in points)
     write_whole(path, text.getvalue().encode())
 
 

@@ -1,4 +1,4 @@
-"""How a notebook's run ends, for every way in which it can end. The notebooks are a few lines and import nothing heavy."""
+"""How the run of a notebook ends, in each of the ways in which it can. No notebook here imports torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +20,14 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from sample_records import sample_record
 
-from dynroute_core.launch import child, notebook
+from dynroute_core.launch import child, notebook, rows
 from dynroute_core.launch.progress import Display, Seen, Tail, reporter
 from dynroute_core.launch.supervisor import DONE_NOTEBOOK, FAILED_NOTEBOOK, Job, Outcome, execute
 from dynroute_core.launch.surroundings import LOG, LOG_BYTES
+from dynroute_core.plan import Plan
+from dynroute_core.record import RECORD, write_record
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, DynrouteError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -319,7 +323,9 @@ job = Job(name="x", title="x", notebook=Path({str(template)!r}), folder=Path({st
           parameters={{"name": {str(tmp_path / "mark")!r}, "count": 1, "progress_file": ""}})
 execute(job, check=lambda: None, stamp=lambda: "")
 """
-    supervisor = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    scratch = Path(tempfile.mkdtemp(prefix="dr-test-", dir="/tmp"))  # short enough for sockets
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    supervisor = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment)
     try:
         mark = tmp_path / "mark"
         wait_for(lambda: mark.exists() and mark.read_text() != "", "the notebook's start")
@@ -327,6 +333,8 @@ execute(job, check=lambda: None, stamp=lambda: "")
         supervisor.kill()
         supervisor.wait()
     assert_gone(tmp_path / "mark")
+    wait_for(lambda: not list(scratch.iterdir()), "the removal of temporary files")
+    scratch.rmdir()
 
 
 # Parameters
@@ -391,7 +399,12 @@ def test_normalise_merges_scrubs_and_drops(tmp_path: Path) -> None:
     picture = {"output_type": "display_data", "metadata": {"x": 1}, "data": {"text/html": "<img 0xabcdef12>"}}
     cell = _code("c", "1") | {"outputs": [*streams, picture], "metadata": {"execution": {"start": 1}, "papermill": {}}}
     mark = _code("m", "1", tags=[notebook.ERROR_MARK])
-    title = {"cell_type": "markdown", "id": "t", "metadata": {}, "source": "intro\n\n# Old\n\n# Other"}
+    title: dict[str, object] = {
+        "cell_type": "markdown",
+        "id": "t",
+        "metadata": {},
+        "source": "intro\n\n# Old\n\n# Other",
+    }
     dress = notebook.Dress(title=r"New \1", hidden={"/secret/place": "<here>"})
     found = json.loads(notebook.normalise(executed(title, mark, cell), dress))
     assert [made["id"] for made in found["cells"]] == ["t", "c"]
@@ -463,3 +476,15 @@ def test_launch_imports_neither_papermill_nor_nbformat() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_record_of_another_key_is_no_success(tmp_path: Path) -> None:
+    planned = Plan(tmp_path, "a" * 64, False, "there is no record yet")
+    with pytest.raises(DynrouteError, match="is missing, planned was") as raised:
+        rows.checked_record(planned)
+    assert raised.value.exit_code == EXIT_FAILED
+    write_record(tmp_path / RECORD, replace(sample_record(), key="b" * 64))
+    with pytest.raises(DynrouteError, match=r"has the key bbbbbbbb, planned was .* aaaaaaaa"):
+        rows.checked_record(planned)
+    assert not rows.is_fresh(replace(planned, finished=True))
+    assert rows.checked_record(replace(planned, key="b" * 64)).key == "b" * 64

@@ -1,7 +1,7 @@
 """The network: sizes, routing per image, what evaluation skips, forced routes, initialisation, number formats.
 
-Tolerance `EXACT`: float64 through a dozen cells; sums in another order (another batch size, another memory layout) differ
-by some ulp of 1e-16 per convolution.
+Tolerance `EXACT`: float64 through a dozen cells; sums in another order (another batch size, another memory layout)
+differ by some ulp of 1e-16 per convolution.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_models import FIRM, images, mixed_model, set_gates, shaken, small_config
+from sample_models import FIRM, images, mixed_model, set_gates, settled, shaken, small_config
 from torch import nn
 
 import dynroute_core
@@ -162,12 +162,8 @@ def test_evaluation_runs_open_cells_and_open_paths_only(mixed):
     handles = []
     for cell in model.space.cells:
         module = model.cell(cell)
-        for part, layer in (
-            ("gate", module.gate),
-            ("op", module.operations[0]),
-            ("up", module.up),
-            ("down", module.down),
-        ):
+        parts = {"gate": module.gate, "op": module.operations[0], "up": module.up, "down": module.down}
+        for part, layer in parts.items():
             if layer is not None:
                 key = (cell, part)
                 handles.append(layer.register_forward_hook(lambda _, x, __, key=key: seen.__setitem__(key, len(x[0]))))
@@ -388,8 +384,9 @@ def test_the_expected_cost_moves_every_gate(gate):
     assert len(biases) == len(model.space.cells)
     for name, gradient in biases.items():
         assert gradient is not None, name
-        assert (gradient >= 0).all(), name  # a larger bias opens more: never cheaper
-        assert gradient.max() > 0, name
+        assert gradient.abs().max() > 0, name
+    for cell in model.space.last_cells:  # whose opening changes no other gate: a larger bias is dearer
+        assert biases[f"cells.{module_name(cell)}.gate.factors.bias"].min() > 0
     assert all(p.grad is None for n, p in model.named_parameters() if n.startswith("head."))
 
 
@@ -416,6 +413,7 @@ def test_drop_path_rises_with_the_layer_and_rests_in_evaluation(monkeypatch):
     # p · (l + 1) / L with L = 4, nothing in the initial cell
     assert given == pytest.approx({cell: 0.3 * (cell.layer + 1) / 4 for cell in model.space.cells}, rel=1e-12)
     assert given[INITIAL] == 0
+    given.clear()
     with torch.no_grad():
         model.eval()(images(2, 64, 64))
     assert set(given.values()) == {0.0}
@@ -441,7 +439,7 @@ def test_integer_and_float_images_give_the_same():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_weights_type_is_the_results(dtype):
     """Random gates open or close on a hair's breadth in half precision, so only firm ones can be compared."""
-    model = set_gates(shaken(Segmenter(small_config())).eval(), {})
+    model = set_gates(settled(Segmenter(small_config())).eval(), {})
     with torch.no_grad():
         single = model(images(2, 64, 64)).logits
         output = model.to(dtype)(images(2, 64, 64))
@@ -452,7 +450,7 @@ def test_the_weights_type_is_the_results(dtype):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_autocast(training):
-    model = set_gates(shaken(Segmenter(small_config())), {Cell(1, 1): SHUT}).train(training)
+    model = set_gates(settled(Segmenter(small_config())), {Cell(1, 1): SHUT}).train(training)
     with torch.no_grad():
         single = model(images(2, 64, 64)).logits
     with torch.autocast("cpu", torch.bfloat16):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -202,12 +203,16 @@ def describe(error: Exception) -> Failure:
 def main(path: Path) -> int:
     """Runs the request in a file; returns the exit code."""
     request = msgspec.json.decode(path.read_bytes(), type=Request)
+    supervisor = os.getppid()
     try:
         run(request, path.parent)
     except Exception as error:  # whatever it is, the supervisor must hear of it
         (path.parent / FAILURE).write_bytes(msgspec.json.encode(describe(error)))
         print(f"{type(error).__name__}: {error}", flush=True)
         return 1
+    finally:
+        if os.getppid() != supervisor:  # it is gone, and nobody else will tidy up
+            shutil.rmtree(path.parent, ignore_errors=True)
     return 0
 
 

@@ -6,6 +6,7 @@ supervisor reads that file (`Tail`) and draws (`Display`).
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -123,13 +124,15 @@ class Display:
         from tqdm import tqdm  # the plain one: tqdm.auto would leave a widget in the notebook
 
         if self._bar is None:
+            columns, lines = shutil.get_terminal_size()  # tqdm's own measure is 0 in some containers, and shows nothing
             self._bar = tqdm(
                 desc=f"{self._name}{PHASES.get(seen.phase, seen.phase)}",
                 total=seen.total,
                 initial=seen.done,
                 file=self._stream,
-                dynamic_ncols=True,
-                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}, {remaining} left  {postfix}",
+                ncols=columns,
+                nrows=lines,
+                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}, {remaining} left{postfix}",
             )
         self._bar.set_postfix_str(seen.text, refresh=False)
         self._bar.update(seen.done - self._bar.n)

@@ -15,7 +15,7 @@ from dynroute_core.runtime import DynrouteError
 
 if TYPE_CHECKING:
     from dynroute_core.experiments import Experiment
-    from dynroute_core.pipeline import Plan
+    from dynroute_core.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "notebooks" / "row.ipynb"
@@ -84,11 +84,13 @@ def checked_record(plan: Plan) -> Record:
 
     Raises DynrouteError where it is missing, broken or of another run.
     """
-    record = read_record(plan.folder / RECORD)
-    if record.key != plan.key:
+    path = plan.folder / RECORD
+    record = read_record(path) if path.exists() else None
+    if record is None or record.key != plan.key:
+        found = f"has the key {record.key[:8]}" if record else "is missing"
         raise DynrouteError(
-            f"{plan.folder / RECORD} has the key {record.key[:8]}, planned was {plan.key[:8]}: were sources or data "
-            "changed during the run? Run the same command again."
+            f"{path} {found}, planned was a record with the key {plan.key[:8]}: were sources or data changed during "
+            "the run? Run the same command again."
         )
     return record
 

@@ -12,7 +12,7 @@ from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_INT
 
 if TYPE_CHECKING:
     from dynroute_core.experiments import Experiment
-    from dynroute_core.pipeline import Plan
+    from dynroute_core.plan import Plan
 
 _WORST_FIRST = (EXIT_INTERRUPTED, EXIT_FAILED, EXIT_BLOCKED, EXIT_USAGE)
 _PUBLISHED = ("paper_miou_percent", "paper_gmacs", "release_miou_percent", "release_gmacs")

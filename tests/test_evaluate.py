@@ -1,0 +1,142 @@
+"""Evaluation against predictions, confusion and costs worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from sample_models import images, mixed_model, small_config
+from torch.nn import functional as F
+
+from dynroute_core.cost import cost_table
+from dynroute_core.evaluate import EvaluateConfig, as_input, evaluate, predict_labels
+
+CPU = torch.device("cpu")
+CONFIG = EvaluateConfig(nominal_height=96, nominal_width=160)
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+
+
+def samples(count=4, label_size=(64, 80)):
+    rng = np.random.default_rng(3)
+    pictures = images(count, 64, 80).permute(0, 2, 3, 1).numpy()
+    labels = rng.choice([0, 1, 2, 3, 4, 255], size=(count, *label_size)).astype(np.uint8)
+    return [Sample(f"image_{k}", pictures[k], labels[k]) for k in range(count)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mixed_model(small_config(), seed=4)
+
+
+def run(model, given, **settings):
+    return evaluate(model, given, CONFIG, classes=5, device=CPU, **settings)
+
+
+def by_hand(model, sample):
+    with torch.no_grad():
+        output = model(torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None])
+    predicted = output.logits[0].argmax(0).numpy()
+    confusion = np.zeros((5, 5), dtype=np.int64)
+    for label, guess in zip(sample.label.flatten(), predicted.flatten(), strict=True):
+        if label != 255:
+            confusion[label, guess] += 1
+    return output, confusion
+
+
+def test_confusion_equals_a_count_by_hand(model):
+    given = samples()
+    evaluation = run(model, given)
+    expected = [by_hand(model, sample)[1] for sample in given]
+    assert [image.name for image in evaluation.images] == [sample.name for sample in given]
+    for image, confusion in zip(evaluation.images, expected, strict=True):
+        np.testing.assert_array_equal(image.confusion, confusion)
+    np.testing.assert_array_equal(evaluation.confusion, sum(expected))
+    assert evaluation.confusion.sum() == sum((sample.label != 255).sum() for sample in given)
+
+
+def test_costs_states_and_factors_per_image(model):
+    given = samples()
+    for sample, image in zip(given, run(model, given).images, strict=True):
+        output, _ = by_hand(model, sample)
+        for accounting, macs in (("paper", image.paper_macs), ("repo", image.repo_macs)):
+            cost = output.cost(height=96, width=160, accounting=accounting)
+            assert macs == pytest.approx(cost.realised_macs[0].item(), rel=1e-12)
+            assert image.expected_macs == pytest.approx(cost.expected_macs[0].item(), rel=1e-12)
+        head = [cost_table(model.config, height=96, width=160, accounting=a).head for a in ("paper", "repo")]
+        assert image.paper_macs - image.repo_macs == pytest.approx(head[0] - head[1], rel=1e-6)
+        assert head[0] > head[1]
+        assert image.states.tolist() == [int(gate.state[0]) for gate in output.gates.values()]
+        flat = [f for gate in output.gates.values() for f in gate.factors[0].tolist()]
+        assert image.factors.tolist() == pytest.approx(flat, abs=1e-6)  # kept as float32
+        assert image.factors.shape == (len(model.space.all_paths),)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(model):
+    given = samples()
+    together = run(model, given).images
+    for sample, image in zip(reversed(given), reversed(together), strict=True):
+        (alone,) = run(model, [sample]).images
+        np.testing.assert_array_equal(alone.confusion, image.confusion)
+        assert alone.paper_macs == image.paper_macs
+        np.testing.assert_array_equal(alone.factors, image.factors)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (128, 160), (50, 99), (1, 1)])
+def test_labels_of_another_size_get_resized_logits(model, size):
+    (sample,) = samples(1, label_size=size)
+    output, _ = by_hand(model, samples(1)[0])
+    resized = F.interpolate(output.logits, size=size, mode="bilinear", align_corners=False).argmax(1)
+    assert torch.equal(predict_labels(output.logits, *size), resized)
+    confusion = run(model, [sample]).confusion
+    seen = sample.label != 255
+    assert confusion.sum() == seen.sum()
+    assert np.trace(confusion) == (resized[0].numpy() == sample.label)[seen].sum()
+
+
+def test_logits_are_resized_before_the_best_class_is_taken():
+    """Half-way between 0.9:0.1 and 0:1 the second class leads; the nearer pixel's winner would be the first."""
+    logits = torch.tensor([[[[0.9, 0.0]], [[0.1, 1.0]]]])
+    assert predict_labels(logits, 1, 4).tolist() == [[[0, 0, 1, 1]]]
+    assert predict_labels(logits, 1, 2).tolist() == [[[0, 1]]]
+    assert predict_labels(logits, 1, 3)[0, 0, 1] == 1
+
+
+def test_input_is_the_images_own_numbers():
+    sample = samples(1)[0]
+    x = as_input(sample.image[:, ::-1], CPU)  # a view with negative strides, as flipping gives
+    assert (x.shape, x.dtype) == ((1, 3, 64, 80), torch.float32)
+    assert x[0, 2, 5, 7].item() == sample.image[5, 80 - 1 - 7, 2]
+
+
+def test_progress_and_no_gradients(model):
+    seen = []
+    evaluation = run(model, samples(), each=seen.append)
+    assert tuple(seen) == evaluation.images
+    assert not torch.is_grad_enabled() or all(p.grad is None for p in model.parameters())
+
+
+def test_an_empty_split_gives_an_empty_evaluation(model):
+    evaluation = run(model, [])
+    assert evaluation.images == ()
+    assert evaluation.confusion.sum() == 0
+
+
+def test_a_label_that_is_no_class_is_an_error(model):
+    (sample,) = samples(1)
+    sample.label[0, 0] = 200
+    with pytest.raises(ValueError, match="outside"):
+        run(model, [sample])
+
+
+@pytest.mark.parametrize("size", [{"nominal_height": 0}, {"nominal_width": -1}])
+def test_impossible_nominal_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="at least 1"):
+        EvaluateConfig(**size)
