@@ -174,7 +174,7 @@ def plan_row(session: Session, experiment: Experiment) -> Plan | None:
 
     try:
         root = find_data(experiment.data, session.options.data_root, progress=is_terminal())
-        return plan(experiment, data_root=root, out=session.options.out)
+        return plan(experiment, data_root=root, out=session.options.out, force=session.options.force)
     except DynrouteError as error:
         if not session.arguments.keep_going:
             raise

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from dynroute_core.space import (
@@ -64,15 +64,22 @@ class Cost:
     expected_macs: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CostTable:
-    """MACs of every part of a network at one nominal size."""
+    """MACs of every part of a network at one nominal size. One object per setting (`cost_table` keeps them)."""
 
     stem: int
     head: int
     gates: Mapping[Cell, int]
     operations: Mapping[Cell, int]
     paths: Mapping[tuple[Cell, PathName], int]
+
+    @cached_property
+    def charged(self) -> dict[Cell, tuple[PathName, ...]]:
+        """The cells with a path that is charged, and these paths in the order of the gate's factors."""
+        order: tuple[PathName, ...] = ("keep", "up", "down")
+        sources = dict.fromkeys(sorted(source for source, _ in self.paths))
+        return {source: tuple(path for path in order if (source, path) in self.paths) for source in sources}
 
     @property
     def all_closed(self) -> int:
@@ -237,28 +244,27 @@ def routing_cost(table: CostTable, gates: Mapping[Cell, CellGate]) -> Cost:
 
     some = next(iter(gates.values())).factors
     dtype = some.dtype if some.dtype == torch.float64 else torch.float32
-
-    def weights(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=dtype, device=some.device)
-
+    operations, paths = _weights(table, dtype, some.device)
     is_open = {cell: gate.state == OPEN for cell, gate in gates.items()}
     # What an open cell applied; a closed cell's identity keep of 1 becomes 0 here.
     applied = {cell: gate.factors.to(dtype) * is_open[cell].unsqueeze(1) for cell, gate in gates.items()}
-    cells = list(table.operations)
-    largest = torch.stack([applied[cell].amax(dim=1) for cell in cells], dim=1)
-    ran = torch.stack([is_open[cell] for cell in cells], dim=1).to(dtype)
-    operations = weights([table.operations[cell] for cell in cells])
-
-    charged = [source for source in gates if any((source, path) in table.paths for path in ("keep", "up", "down"))]
-    factors = torch.cat([applied[source] for source in charged], dim=1)
-    paths = weights([table.paths[source, path] for source in charged for path in _gate_order(table, source)])
-    always = table.all_closed
+    largest = torch.stack([applied[cell].amax(dim=1) for cell in table.operations], dim=1)
+    ran = torch.stack([is_open[cell] for cell in table.operations], dim=1).to(dtype)
+    factors = torch.cat([applied[source] for source in table.charged], dim=1)
+    # Products and sums rather than matrix products: autocast would make those bfloat16.
     return Cost(
-        realised_macs=always + ran @ operations + (factors > OPEN_THRESHOLD).to(dtype) @ paths,
-        expected_macs=largest @ operations + factors @ paths,
+        realised_macs=table.all_closed + (ran * operations).sum(1) + ((factors > OPEN_THRESHOLD) * paths).sum(1),
+        expected_macs=(largest * operations).sum(1) + (factors * paths).sum(1),
     )
 
 
-def _gate_order(table: CostTable, source: Cell) -> list[PathName]:
-    order: tuple[PathName, ...] = ("keep", "up", "down")
-    return [path for path in order if (source, path) in table.paths]
+@lru_cache(maxsize=64)
+def _weights(table: CostTable, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """MACs per operation and per charged path, on the device: copied there once, not at every step."""
+    import torch
+
+    paths = [table.paths[source, path] for source, sent in table.charged.items() for path in sent]
+    return (
+        torch.tensor(list(table.operations.values()), dtype=dtype, device=device),
+        torch.tensor(paths, dtype=dtype, device=device),
+    )

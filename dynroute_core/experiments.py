@@ -348,8 +348,10 @@ def _field_names(value: object, prefix: str = "") -> list[str]:
         inner = getattr(value, part.name)
         if part.name in ("row", "title", "profile"):
             continue
+        if part.name == "budget":
+            found.append(prefix + part.name)  # null takes it away, {"weight": ..., "target": ...} gives one
         if dataclasses.is_dataclass(inner):
             found += _field_names(inner, f"{prefix}{part.name}.")
-        else:
+        elif part.name != "budget":
             found.append(prefix + part.name)
     return found

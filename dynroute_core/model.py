@@ -10,7 +10,7 @@ Shapes: N images; C' = C·2^k channels, H×W positions at scale k; P paths of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import get_args
 
@@ -193,7 +193,7 @@ class Segmenter(nn.Module):
         return like.new_zeros(n, self.space.channels_at(scale), height >> scale, width >> scale)
 
     def _forced(self, route: Route | Sequence[Route], factors: RouteFactors, images: Tensor) -> dict[Cell, Forced]:
-        routes = [route] * len(images) if isinstance(route, frozenset) else list(route)
+        routes = [frozenset(route)] * len(images) if isinstance(route, Set) else list(route)
         if len(routes) != len(images):
             raise ValueError(f"{len(routes)} routes for {len(images)} images: give one for all, or one per image.")
         for each in routes:

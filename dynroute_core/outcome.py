@@ -35,11 +35,10 @@ from dynroute_core.record import (
     Metrics,
     Record,
     Routes,
-    SourceFacts,
     TrainingFacts,
     example_names,
 )
-from dynroute_core.runtime import commit, device_name, source_hash, versions, write_whole
+from dynroute_core.runtime import SourceFacts, device_name, versions, write_whole
 from dynroute_core.space import RoutingSpace
 
 STATE_LETTERS = {OPEN: "o", CLOSED: "c", DEAD: "d"}
@@ -82,6 +81,7 @@ def make_record(
     *,
     key: str,
     started: str,
+    source: SourceFacts,
     evaluation: Evaluation,
     class_names: tuple[str, ...],
     fingerprints: tuple[str, str],
@@ -91,7 +91,6 @@ def make_record(
     training: TrainingFacts,
 ) -> Record:
     """Everything that a finished run leaves to say, in one place."""
-    revision, dirty = commit()
     return Record(
         schema=SCHEMA,
         row=experiment.row,
@@ -108,7 +107,7 @@ def make_record(
             val_images=len(evaluation.images),
             class_names=class_names,
         ),
-        source=SourceFacts(commit=revision, dirty=dirty, hash=source_hash()),
+        source=source,
         machine=MachineFacts(
             device=str(device),
             device_name=device_name(device),

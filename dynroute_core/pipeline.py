@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import msgspec
 import torch
@@ -53,6 +54,7 @@ from dynroute_core.runtime import (
     keep_freed_memory,
     pick_device,
     remove_stale,
+    source_facts,
     write_whole,
 )
 from dynroute_core.train import Trainer, precise_batch_norm
@@ -101,33 +103,31 @@ def run(
     """
     say = report or (lambda progress: None)
     chosen_device = pick_device(device)
-    if experiment.train.needs_weights:
-        raise BlockedError(
-            f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. "
-            "Train from scratch with --set train.needs_weights=false, or choose another row."
-        )
     say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
     data = open_data(experiment, data_root)
-    planned = plan_opened(experiment, data, out)
-    if planned.finished and not force:
+    planned = plan_opened(experiment, data, out, force=force)
+    if planned.finished:
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
     planned.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(planned.folder), _termination_as_interrupt():
+    with _locked(planned.folder), _Signals() as signals:
         remove_stale(planned.folder)
         if force:
             for name in (RECORD, CHECKPOINT, CURVE):
                 (planned.folder / name).unlink(missing_ok=True)
         write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
-        record = _Attempt(experiment, data, planned, chosen_device, say).finish()
-    return Run(planned.folder, record, False, "forced" if force else planned.reason)
+        record = _Attempt(experiment, data, planned, chosen_device, say, signals).finish()
+    return Run(planned.folder, record, False, planned.reason)
 
 
 class _Attempt:
     """One attempt at a run: from the last checkpoint, if any, to the record."""
 
-    def __init__(self, experiment: Experiment, data: Opened, planned: Plan, device: torch.device, say: Report) -> None:
+    def __init__(
+        self, experiment: Experiment, data: Opened, planned: Plan, device: torch.device, say: Report, signals: _Signals
+    ) -> None:
         self.experiment, self.data, self.folder, self.key = experiment, data, planned.folder, planned.key
-        self.device, self.say = device, say
+        self.device, self.say, self.signals = device, say, signals
+        self.source = source_facts()  # of the code that is running, whatever happens to the files meanwhile
         keep_freed_memory()
         torch.use_deterministic_algorithms(experiment.train.deterministic, warn_only=True)
         torch.manual_seed(experiment.seed)
@@ -160,6 +160,7 @@ class _Attempt:
             self.experiment,
             key=self.key,
             started=self.started,
+            source=self.source,
             evaluation=evaluation,
             class_names=self.data.val.classes.names,
             fingerprints=(self.data.train_fingerprint, self.data.val_fingerprint),
@@ -195,6 +196,7 @@ class _Attempt:
         saved = begin
         writer = open_tensorboard(self.folder / "events", self.trainer.iteration)
         try:
+            self.signals.hold()
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
@@ -203,14 +205,14 @@ class _Attempt:
                     self.say(Progress("train", state.iteration + 1, total, _curve_text(point)))
                     if writer is not None:
                         write_scalars(writer, point)
-                due = (state.iteration + 1) % self.experiment.train.checkpoint_every == 0
-                if due or now - saved > CHECKPOINT_SECONDS:
+                done = state.iteration + 1
+                due = done % self.experiment.train.checkpoint_every == 0 or done == total
+                if due or self.signals.pending or now - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.perf_counter()
-        except KeyboardInterrupt:
-            self._save()
-            raise
+                self.signals.raise_pending()
         finally:
+            self.signals.release()
             if writer is not None:
                 writer.close()
 
@@ -252,6 +254,7 @@ class _Attempt:
         self.durations = Durations(**(asdict(self.durations) | {name: getattr(self.durations, name) + seconds}))
 
     def _save(self) -> None:
+        self.trainer.require_finite()
         snapshot = self.trainer.snapshot()
         facts = snapshot.facts | {
             "key": self.key,
@@ -300,18 +303,40 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a cluster's time limit, say) ends a run as Ctrl-C does: with a checkpoint."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Signals:
+    """SIGINT (Ctrl-C) and SIGTERM (a cluster's time limit) end a run with KeyboardInterrupt.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    While held, the first one waits for the end of the iteration, so that the checkpoint it leads to lies between two
+    iterations; a second one raises at once. Outside the main thread, signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._held = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._held and not self.pending:
+            self.pending = True
+            return
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+
+    def raise_pending(self) -> None:
+        if self.pending:
+            raise KeyboardInterrupt

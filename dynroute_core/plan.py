@@ -17,7 +17,7 @@ from dynroute_core.data.loader import open_dataset
 from dynroute_core.data.streets import generate_streets
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
-from dynroute_core.runtime import BlockedError, UsageError, source_hash
+from dynroute_core.runtime import BlockedError, UsageError, is_terminal, source_hash
 
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
@@ -76,8 +76,13 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
 
 def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
     """Opens and fingerprints both splits. Raises BlockedError where they are missing or do not fit the model."""
+    if experiment.train.needs_weights:
+        raise BlockedError(
+            f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. "
+            "Train from scratch with --set train.needs_weights=false, or choose another row."
+        )
     config = experiment.data
-    root = find_data(config, data_root)
+    root = find_data(config, data_root, progress=is_terminal())
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
     val = open_dataset(config.name, root, "val").subset(config.val_images or None)
     if len(train.classes.names) != experiment.model.classes:
@@ -102,15 +107,20 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
     return {"config": config, "data": fingerprints, "source": source_hash()}
 
 
-def plan(experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs")) -> Plan:
+def plan(
+    experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs"), force: bool = False
+) -> Plan:
     """What `run` would do, and why. Opens (streets: generates) the data; trains nothing."""
-    return plan_opened(experiment, open_data(experiment, data_root), out)
+    return plan_opened(experiment, open_data(experiment, data_root), out, force=force)
 
 
-def plan_opened(experiment: Experiment, data: Opened, out: Path) -> Plan:
+def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
+    """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
     stem = f"{experiment.profile}-{experiment.data.name}-seed{experiment.seed}-"
     folder = out / experiment.row / (stem + key[:8])
+    if force:
+        return Plan(folder, key, False, "forced")
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
         if record.key == key:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from dynroute_core.runtime import BlockedError, write_whole
+from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
 RECORD, ROUTES, CURVE, EXAMPLES = "record.json", "routes.json", "curve.csv", "examples"
@@ -37,15 +37,6 @@ class DataFacts:
     train_images: int
     val_images: int
     class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceFacts:
-    """The code of a run. dirty: tracked files differed from the commit. hash: of the sources that make numbers."""
-
-    commit: str
-    dirty: bool
-    hash: str
 
 
 @dataclass(frozen=True, kw_only=True)

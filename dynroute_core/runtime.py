@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,8 +132,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """The code of a run. dirty: tracked files differed from the commit. hash: of the sources that make numbers."""
+
+    commit: str
+    dirty: bool
+    hash: str
+
+
+def source_facts() -> SourceFacts:
+    """The code as it is now."""
+    revision, dirty = commit()
+    return SourceFacts(commit=revision, dirty=dirty, hash=source_hash())
+
+
 def commit() -> tuple[str, bool]:
-    """(git commit of the source, whether tracked files differ from it); ("unknown", False) outside a checkout."""
+    """(git commit of the source, whether tracked files differ from it); ("unknown", False) outside its own checkout."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
@@ -141,6 +157,8 @@ def commit() -> tuple[str, bool]:
         ).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown", False  # installed below some other checkout
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return "unknown", False
@@ -171,7 +189,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(mmap_threshold, 2**30)) and bool(mallopt(trim_threshold, largest))
+    told = [mallopt(trim_threshold, largest), mallopt(mmap_threshold, 2**30)]
+    return all(told)
 
 
 def is_terminal() -> bool:

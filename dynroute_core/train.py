@@ -19,7 +19,8 @@ from dynroute_core.checkpoint import Snapshot, restore_rng, rng_tensors
 from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
-from dynroute_core.runtime import BlockedError, DynrouteError
+from dynroute_core.runtime import BlockedError, DynrouteError, UsageError
+from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +139,24 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, config)
         self.iteration = 0
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._latest: tuple[str, ...] = ()
         if config.budget is not None and not config.budget_macs:
-            raise BlockedError("a budget without train.budget_macs: set what its target is a share of.")
+            raise UsageError("a budget without train.budget_macs: set what its target is a share of.")
+        side = (config.crop_height // COARSEST_STRIDE, config.crop_width // COARSEST_STRIDE)
+        if model.config.gate == "small":
+            side = (side[0] // SMALL_GATE_SHRINK, side[1] // SMALL_GATE_SHRINK)
+        if config.batch * max(side[0], 1) * max(side[1], 1) < 2:
+            raise UsageError(
+                f"train.batch={config.batch} with crops of {config.crop_height}x{config.crop_width} leaves batch norm "
+                "a single value at the coarsest scale. Give a batch of at least 2."
+            )
 
     def steps(self, batches: Iterator[TrainingBatch]) -> Iterator[StepState]:
         """Runs to the end of the schedule. `batches` must begin with batch number `self.iteration`.
 
-        Raises NonFiniteLossError naming iteration and files, before the weights are touched.
+        Raises NonFiniteLossError naming iteration and files: on the CPU before the weights are touched, elsewhere at
+        the next logged iteration or `require_finite`, so that no step waits for the device.
         """
         self.model.train()
         while self.iteration < self.config.iterations:
@@ -171,14 +183,13 @@ class Trainer:
             budget = budget_loss(cost.expected_macs, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
         loss = segmentation + budget
         logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
-        if (logged or self.device.type == "cpu") and not math.isfinite(loss.item()):
-            raise NonFiniteLossError(
-                f"the loss is {loss.item()} at iteration {iteration} (files: {', '.join(batch.names)}). "
-                "Lower train.lr or look at these files; the last checkpoint is intact."
-            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
+        self._finite &= torch.isfinite(loss.detach() + norm)
+        self._latest = batch.names
+        if logged or self.device.type == "cpu":
+            self.require_finite()
         self.optimizer.step()
         confusion = None
         if logged:
@@ -186,6 +197,14 @@ class Trainer:
             confusion = confusion_matrix(predicted, labels, output.logits.shape[1])
         expected = cost.expected_macs.detach().mean()
         return StepState(iteration, lr, loss.detach(), segmentation.detach(), budget.detach(), expected, confusion)
+
+    def require_finite(self) -> None:
+        """Raises NonFiniteLossError if a loss or gradient of the steps so far was NaN or infinite."""
+        if not self._finite:
+            raise NonFiniteLossError(
+                f"the loss or its gradient is not finite at iteration {self.iteration} "
+                f"(files: {', '.join(self._latest)}). Lower train.lr or look at these files; the last checkpoint is intact."
+            )
 
     def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         images = batch.images.to(self.device, non_blocking=True).float()

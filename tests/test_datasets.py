@@ -69,9 +69,7 @@ def test_cityscapes_pairs_are_sorted_and_label_ids_mapped(tmp_path: Path) -> Non
 def test_cityscapes_prefers_train_ids_where_they_are(tmp_path: Path) -> None:
     root = make_cityscapes(tmp_path)
     save(root / "gtFine/val/ulm/ulm_b_gtFine_labelTrainIds.png", np.full((4, 6), 18, np.uint8))
-    (root / "gtFine/val/ulm/ulm_a_gtFine_labelIds.png").rename(
-        root / "gtFine/val/ulm/ulm_a_gtFine_labelTrainIds.png"
-    )
+    (root / "gtFine/val/ulm/ulm_a_gtFine_labelIds.png").rename(root / "gtFine/val/ulm/ulm_a_gtFine_labelTrainIds.png")
     assert [int(sample.label[0, 0]) for sample in cityscapes(root, "val")] == [13, 255, 18]
 
 
@@ -192,9 +190,7 @@ def test_unequal_sizes_name_both(tmp_path: Path) -> None:
         (lambda p: p.write_bytes(p.read_bytes()[:44]), "truncated or damaged"),
     ],
 )
-def test_broken_files_are_named(
-    tmp_path: Path, which: int, damage: Callable[[Path], object], says: str
-) -> None:
+def test_broken_files_are_named(tmp_path: Path, which: int, damage: Callable[[Path], object], says: str) -> None:
     data = camvid(make_camvid(tmp_path), "train")
     path = first_files(data)[which]
     damage(path)

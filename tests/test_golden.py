@@ -1,8 +1,8 @@
 """Our model against the numbers of the original implementation, weights loaded under its own names.
 
 Tolerances: the original ran in float32 on the CPU; sums in another order differ by a few ulp per layer, which 16 to 33
-layers amplify to about 1e-5 of the largest entry. Costs are sums of float32 products. Labels may differ only where the two
-best logits tie to 1e-4.
+layers amplify to about 1e-5 of the largest entry. Costs are sums of float32 products. Labels may differ only where the
+two best logits tie to 1e-4.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FACTOR = 1e-5
 
 def load(name: str) -> tuple[dict, dict[str, Tensor]]:
     with safe_open(FOLDER / f"{name}.safetensors", framework="pt") as file:
-        return json.loads(file.metadata()["golden"]), {key: file.get_tensor(key) for key in file.keys()}
+        return json.loads(file.metadata()["golden"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 def build(facts: dict, tensors: dict[str, Tensor]) -> Segmenter:
@@ -100,8 +100,8 @@ def test_evaluation_gates(evaluation):
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """The original ran on one thread. On two, float32 sums in another order push a few ReLUs over their kink, which moves
-    small gradients by up to 1e-3, as far from a float64 run as the golden numbers themselves are."""
+    """The original ran on one thread. On two, float32 sums in another order push a few ReLUs over their kink, which
+    moves small gradients about as far as a float64 run moves them (LOG.md)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -120,7 +120,7 @@ def training(request, one_thread):
     cost = output.cost(height=height, width=width, accounting="repo")
     config = facts["config"]
     if config.get("constrain"):
-        # The released code's constant, 26300 MMACs, whatever the width (section 3 of the paper's supplement: L16 at 768²).
+        # The released code's constant, whatever the network's width.
         budget = Budget(weight=config["lw"], target=config["mu"])
         losses["loss_budget"] = budget_loss(cost.expected_macs, budget, denominator_macs=26300e6, ramp=1.0)
     sum(losses.values()).backward()
@@ -160,7 +160,7 @@ def test_batch_norm_statistics(training):
 
 
 def test_nominal_bound_is_respected(evaluation):
-    facts, _, model, batch, _ = evaluation
+    _, _, model, batch, _ = evaluation
     table = cost_table(model.config, height=1024, width=2048, accounting="repo")
     realised = batch.cost(height=1024, width=2048, accounting="repo").realised_macs
     assert (realised >= table.all_closed * (1 - 1e-6)).all() and (realised <= table.all_open * (1 + 1e-6)).all()

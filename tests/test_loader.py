@@ -46,9 +46,7 @@ def data(tmp_path: Path) -> SegmentationDataset:
 def stream(
     data: SegmentationDataset, start: int = 0, stop: int = 6, workers: int = 0, cache: bool | None = False
 ) -> list[Batch]:
-    return list(
-        train_batches(data, TRANSFORM, batch=3, seed=5, start=start, stop=stop, workers=workers, cache=cache)
-    )
+    return list(train_batches(data, TRANSFORM, batch=3, seed=5, start=start, stop=stop, workers=workers, cache=cache))
 
 
 def same(a: list[Batch], b: list[Batch]) -> bool:
@@ -115,19 +113,14 @@ def test_a_batch_may_be_larger_than_the_data_set(data: SegmentationDataset) -> N
 
 @pytest.mark.parametrize("workers", [0, 2, 4])
 @pytest.mark.parametrize("cache", [False, True])
-def test_the_stream_is_the_same_for_any_workers_and_start(
-    data: SegmentationDataset, workers: int, cache: bool
-) -> None:
+def test_the_stream_is_the_same_for_any_workers_and_start(data: SegmentationDataset, workers: int, cache: bool) -> None:
     whole = stream(data)
     assert same(stream(data, workers=workers, cache=cache), whole)
     assert same(stream(data, start=4, workers=workers, cache=cache), whole[4:])
 
 
 def test_the_stream_follows_the_seed_and_augments_each_position_anew(data: SegmentationDataset) -> None:
-    a, b = (
-        list(train_batches(data, TRANSFORM, batch=7, seed=seed, start=0, stop=2, workers=0))
-        for seed in (1, 2)
-    )
+    a, b = (list(train_batches(data, TRANSFORM, batch=7, seed=seed, start=0, stop=2, workers=0)) for seed in (1, 2))
     assert a[0].names != b[0].names
     first = a[0].images[0]
     again = a[1].images[a[1].names.index(a[0].names[0])]
@@ -151,9 +144,7 @@ def test_torch_random_numbers_are_left_alone(data: SegmentationDataset) -> None:
     "wrong",
     [{"batch": 0}, {"seed": -1}, {"start": -1}, {"start": 3, "stop": 2}, {"workers": -1}],
 )
-def test_settings_that_do_not_fit_are_refused_at_once(
-    data: SegmentationDataset, wrong: dict[str, int]
-) -> None:
+def test_settings_that_do_not_fit_are_refused_at_once(data: SegmentationDataset, wrong: dict[str, int]) -> None:
     s = {"batch": 1, "seed": 0, "start": 0, "stop": 1, "workers": 0} | wrong
     with pytest.raises(UsageError, match="do not fit"):
         train_batches(
@@ -178,9 +169,7 @@ def test_pinned_memory_needs_cuda(data: SegmentationDataset) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pinned_batches_are_pinned(data: SegmentationDataset, workers: int) -> None:
-    for batch in train_batches(
-        data, TRANSFORM, batch=2, seed=0, start=0, stop=2, workers=workers, pin_memory=True
-    ):
+    for batch in train_batches(data, TRANSFORM, batch=2, seed=0, start=0, stop=2, workers=workers, pin_memory=True):
         assert batch.images.is_pinned() and batch.labels.is_pinned()
 
 
@@ -246,9 +235,7 @@ def damage(data: SegmentationDataset) -> Path:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("cache", [False, True])
-def test_a_broken_file_surfaces_as_the_same_error(
-    data: SegmentationDataset, workers: int, cache: bool
-) -> None:
+def test_a_broken_file_surfaces_as_the_same_error(data: SegmentationDataset, workers: int, cache: bool) -> None:
     path = damage(data)
     with pytest.raises(DataError) as plain:
         data[3]
@@ -296,9 +283,7 @@ def test_stopping_early_ends_the_workers(data: SegmentationDataset) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_eval_samples_come_in_order_decoded_once(
-    data: SegmentationDataset, decoded: list[str], workers: int
-) -> None:
+def test_eval_samples_come_in_order_decoded_once(data: SegmentationDataset, decoded: list[str], workers: int) -> None:
     samples = list(eval_samples(data, workers))
     assert [sample.name for sample in samples] == [f"f{i}" for i in range(7)]
     assert sorted(decoded) == [f"f{i}" for i in range(7)]

@@ -203,7 +203,7 @@ def test_a_non_finite_loss_names_iteration_and_files_and_leaves_the_weights(pois
         model.head.predictor.bias[0] = poison
     parameters = [p.clone() for p in model.parameters()]
     momenta = [trainer.optimizer.state[p]["momentum_buffer"].clone() for p in model.parameters()]
-    with pytest.raises(NonFiniteLossError, match=r"loss is nan at iteration 1 \(files: a1, b1\)"):
+    with pytest.raises(NonFiniteLossError, match=r"not finite at iteration 1 \(files: a1, b1\)"):
         next(steps)
     torch.testing.assert_close(list(model.parameters()), parameters, rtol=0, atol=0, equal_nan=True)
     for parameter, before in zip(model.parameters(), momenta, strict=True):

@@ -49,9 +49,7 @@ def same(a: Sample, b: Sample) -> bool:
         ((100, 1), 1, 10, (10, 1)),  # 0.1 would be 0 pixels: one stays
     ],
 )
-def test_target_size_by_hand(
-    given: tuple[int, int], shortest: int, max_size: int, expected: tuple[int, int]
-) -> None:
+def test_target_size_by_hand(given: tuple[int, int], shortest: int, max_size: int, expected: tuple[int, int]) -> None:
     assert target_size(given[0], given[1], shortest, max_size) == expected
     assert target_size(given[1], given[0], shortest, max_size) == expected[::-1]
 
@@ -198,7 +196,5 @@ def test_settings_that_cannot_work_are_refused(
 def test_pillow_still_resizes_in_two_eight_bit_passes() -> None:
     # What the windowed resize rests on; a Pillow that changes this must fail here, not shift pixels silently.
     image = Image.fromarray(noise(60, 97).image)
-    rows_first = image.resize((150, 60), Image.Resampling.BILINEAR).resize(
-        (150, 93), Image.Resampling.BILINEAR
-    )
+    rows_first = image.resize((150, 60), Image.Resampling.BILINEAR).resize((150, 93), Image.Resampling.BILINEAR)
     assert rows_first.tobytes() == image.resize((150, 93), Image.Resampling.BILINEAR).tobytes()

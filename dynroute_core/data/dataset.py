@@ -128,8 +128,7 @@ class SegmentationDataset:
             return self
         if not 1 <= count <= len(self):
             raise UsageError(
-                f"cannot take {count} items of {self.name}/{self.split}: it has {len(self)}. "
-                f"Give 1 to {len(self)}."
+                f"cannot take {count} items of {self.name}/{self.split}: it has {len(self)}. Give 1 to {len(self)}."
             )
         return replace(self, items=tuple(self.items[i * len(self) // count] for i in range(count)))
 
@@ -213,9 +212,7 @@ def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -
         picture.load()
         return picture if picture.mode == mode else picture.convert(mode)
     except Exception as error:  # as in _open: the decoders' exceptions are not listed anywhere
-        raise DataError(
-            f"{path} is truncated or damaged ({error}). Restore it from the data set's archive."
-        ) from error
+        raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
 
 
 def _table(numbering: Numbering, classes: ClassSet) -> Bytes:

@@ -100,9 +100,7 @@ def crop_pad(sample: Sample, size: tuple[int, int], top: int, left: int) -> Samp
     height, width = sample.label.shape
     for edge, length, offset, which in ((height, size[0], top, "top"), (width, size[1], left, "left")):
         if edge > length and not 0 <= offset <= edge - length:
-            raise ValueError(
-                f"{which}={offset} takes the crop {size} out of {sample.name}: give 0 to {edge - length}"
-            )
+            raise ValueError(f"{which}={offset} takes the crop {size} out of {sample.name}: give 0 to {edge - length}")
     top, left = (top if height > size[0] else 0), (left if width > size[1] else 0)
     image = sample.image[top : top + size[0], left : left + size[1]]
     label = sample.label[top : top + size[0], left : left + size[1]]
