@@ -180,40 +180,24 @@ SMOKE = Shrink(
     crop_share=0.5,
     scales=(0.75, 1.0),
 )
+# Tuned once, on dynamic-raw and CamVid, for the mIoU of a quarter of an hour on two cores; LOG.md has what was tried.
+DEMO_CAMVID = Shrink(
+    channels=16,
+    stem_channels=32,
+    iterations=2500,
+    batch=8,
+    warmup_share=0.02,
+    lr_factor=2.0,
+    precise_bn_batches=30,
+    crop_share=0.53,
+    scales=(1 / 2, 2 / 3, 1.0),
+)
+# make reproduce: five minutes with everything around it.
+DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
 DEMO: Mapping[DataName, Shrink] = {
-    "streets": Shrink(
-        channels=8,
-        stem_channels=16,
-        iterations=600,
-        batch=4,
-        warmup_share=0.03,
-        lr_factor=2.0,
-        precise_bn_batches=20,
-        crop_share=0.75,
-        scales=(0.5, 0.75, 1.0, 1.25, 1.5),
-    ),
-    "camvid": Shrink(
-        channels=16,
-        stem_channels=32,
-        iterations=1500,
-        batch=8,
-        warmup_share=0.03,
-        lr_factor=1.0,
-        precise_bn_batches=30,
-        crop_share=0.75,
-        scales=(0.5, 0.75, 1.0, 1.25, 1.5),
-    ),
-    "cityscapes": Shrink(
-        channels=8,
-        stem_channels=16,
-        iterations=600,
-        batch=4,
-        warmup_share=0.03,
-        lr_factor=2.0,
-        precise_bn_batches=20,
-        crop_share=0.25,
-        scales=(0.25, 0.5),
-    ),
+    "streets": DEMO_STREETS,
+    "camvid": DEMO_CAMVID,
+    "cityscapes": replace(DEMO_STREETS, crop_share=0.25, scales=(1 / 4, 1 / 2)),
 }
 SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
 CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}

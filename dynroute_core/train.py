@@ -203,7 +203,8 @@ class Trainer:
         if not self._finite:
             raise NonFiniteLossError(
                 f"the loss or its gradient is not finite at iteration {self.iteration} "
-                f"(files: {', '.join(self._latest)}). Lower train.lr or look at these files; the last checkpoint is intact."
+                f"(files: {', '.join(self._latest)}). "
+                "Lower train.lr or look at these files; the last checkpoint is intact."
             )
 
     def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:

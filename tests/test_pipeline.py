@@ -23,6 +23,7 @@ from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.pipeline import Progress, find_data, plan, run
 from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, Record, example_names, read_curve, read_record, read_routes
 from dynroute_core.runtime import BlockedError, UsageError
+from dynroute_core.train import NonFiniteLossError, Trainer
 
 TINY = {"model.layers": "3", "train.iterations": "8", "train.checkpoint_every": "3", "train.log_every": "2"}
 
@@ -142,6 +143,56 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, t
     resumed = run(tiny, data_root=streets, out=tmp_path, device="cpu")
     assert resumed.folder == folder
     assert_same_run(folder, finished.folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_mid_step_waits_for_its_end(number, finished, tiny, streets, tmp_path, monkeypatch):
+    """Weights half updated, statistics moved: what a checkpoint taken at the signal itself would hold."""
+    steps = 0
+    step = Trainer._step
+
+    def interrupted(self, batch):
+        nonlocal steps
+        steps += 1
+        state = step(self, batch)
+        if steps == 5:
+            signal.raise_signal(number)
+        return state
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    (folder,) = (tmp_path / "dynamic-a").iterdir()
+    assert load_snapshot(folder / CHECKPOINT).facts["iteration"] == 5
+    resumed = run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    assert resumed.record.training.resumed_at == (5,)
+    assert_same_run(folder, finished.folder)
+
+
+def test_a_second_signal_ends_at_once(tiny, streets, tmp_path, monkeypatch):
+    def twice(self, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second signal did not end the step")
+
+    monkeypatch.setattr(Trainer, "_step", twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, data_root=streets, out=tmp_path, device="cpu")
+
+
+def test_signal_handlers_are_put_back(finished, tiny, streets, tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_run_that_diverges_says_where(tiny, streets, tmp_path):
+    wild = with_settings(tiny, {"train.lr": "1e30", "train.clip_norm": "1e30"})
+    with pytest.raises(NonFiniteLossError, match=r"iteration \d+ \(files: "):
+        run(wild, data_root=streets, out=tmp_path, device="cpu")
+    (folder,) = (tmp_path / "dynamic-a").iterdir()
+    assert not (folder / RECORD).exists()
 
 
 CHILD = """
