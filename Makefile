@@ -27,6 +27,7 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[suite,test]'
+	$(BIN)/python -c "import cv2" || { echo "OpenCV lacks a system library. Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; then run this again."; exit 1; }
 	touch $(READY)
 
 clean:
