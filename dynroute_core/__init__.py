@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dynroute_core.engine import InferenceEngine
     from dynroute_core.experiments import ROWS, Experiment, experiment
     from dynroute_core.model import RoutingOutput, Segmenter
     from dynroute_core.space import Cell, ModelConfig, Route, RoutingSpace
@@ -16,6 +17,7 @@ _HOME = {
     "ROWS": "experiments",
     "Cell": "space",
     "Experiment": "experiments",
+    "InferenceEngine": "engine",
     "ModelConfig": "space",
     "Route": "space",
     "RoutingOutput": "model",
@@ -27,6 +29,7 @@ __all__ = [
     "ROWS",
     "Cell",
     "Experiment",
+    "InferenceEngine",
     "ModelConfig",
     "Route",
     "RoutingOutput",

@@ -23,6 +23,7 @@ from dynroute_core.cost import Accounting, CellGate, Cost, cost_table, routing_c
 from dynroute_core.operations import ConvNorm, depthwise
 from dynroute_core.space import (
     COARSEST_STRIDE,
+    FINEST_STRIDE,
     INITIAL,
     OPEN_THRESHOLD,
     SCALES,
@@ -54,7 +55,7 @@ class Stem(nn.Sequential):
 
 
 class Head(nn.Module):
-    """The last layer's keeps f0..f3 → logits N×K×4H×4W: coarse to fine, halving channels and doubling size."""
+    """The last layer's keeps f0..f3 → logits N×K×H×W at scale 0: coarse to fine, halving channels and doubling size."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -68,8 +69,8 @@ class Head(nn.Module):
         y = features[-1]
         for scale in range(SCALES - 1, 0, -1):
             y = double_size(self.narrow[scale - 1](y)) + features[scale - 1]
-        logits = self.predictor(self.fuse(y))
-        return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+        logits: Tensor = self.predictor(self.fuse(y))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,19 @@ class Segmenter(nn.Module):
         Raises ValueError for other shapes, and for routes this network does not have.
         """
         height, width = check_images(images)
+        quarter, gates = self.quarter_logits(images, route=route, route_factors=route_factors)
+        logits = F.interpolate(quarter, scale_factor=FINEST_STRIDE, mode="bilinear", align_corners=False)
+        return RoutingOutput(logits[..., :height, :width], gates, self.config)
+
+    def quarter_logits(
+        self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
+    ) -> tuple[Tensor, dict[Cell, CellGate]]:
+        """As `forward`, before the enlargement: logits N×K×h/4×w/4 of the images padded to h×w, multiples of 32."""
         if route_factors not in get_args(RouteFactors):
             raise ValueError(f"route_factors={route_factors!r}: choose from {', '.join(get_args(RouteFactors))}.")
         forced = {} if route is None else self._forced(route, route_factors, images)
         features, gates = self._walk(self.stem(self._normalise_and_pad(images)), forced)
-        logits = self.head(features)[..., :height, :width]
-        return RoutingOutput(logits, gates, self.config)
+        return self.head(features), gates
 
     def _normalise_and_pad(self, images: Tensor) -> Tensor:
         dtype = self.head.predictor.weight.dtype

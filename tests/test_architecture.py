@@ -25,6 +25,7 @@ LEVELS = {
     "metrics": 3,
     "checkpoint": 3,
     "original": 3,
+    "engine": 3,
     "train": 4,
     "evaluate": 4,
     "curve": 4,

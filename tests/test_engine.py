@@ -1,0 +1,130 @@
+"""The engine equals the model: logits, gates, costs, labels, whatever the routes."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from sample_models import images, mixed_model, shaken, small_config
+from test_golden import EVAL_FILES, build, load
+
+from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
+from dynroute_core.cost import CLOSED, DEAD, OPEN
+
+# Folding multiplies each weight once more and rounds: an ulp per layer, which 16 to 33 layers amplify, in float32.
+FLOAT32 = 1e-4
+FLOAT64 = 1e-10
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12)).item()
+
+
+def assert_equal(engine: InferenceEngine, model: Segmenter, batch: torch.Tensor, tolerance: float, **how) -> None:
+    with torch.inference_mode():
+        theirs = model(batch, **how)
+    ours = engine(batch, **how)
+    assert ours.logits.shape == theirs.logits.shape
+    assert relative(ours.logits, theirs.logits) < tolerance
+    for cell, gate in theirs.gates.items():
+        assert torch.equal(ours.gates[cell].state, gate.state), cell
+        torch.testing.assert_close(ours.gates[cell].factors, gate.factors, rtol=0, atol=tolerance)
+    labels = engine.labels(batch, **how)
+    best, second = theirs.logits.topk(2, dim=1).values.unbind(1)
+    tie = best - second <= 2 * tolerance * theirs.logits.abs().max()
+    assert ((labels == theirs.logits.argmax(1)) | tie).all()
+
+
+@pytest.mark.parametrize("name", EVAL_FILES)
+def test_golden_files(name):
+    facts, tensors = load(name)
+    model = build(facts, tensors).eval()
+    batch = torch.stack([tensors[f"image/{k}"] for k in range(len(facts["images"]))])
+    assert_equal(InferenceEngine(model), model, batch, FLOAT32)
+
+
+@pytest.fixture(scope="module", params=["full", "small", "none"])
+def mixed(request):
+    """A network whose gates leave cells open, closed and dead, in float64."""
+    return mixed_model(small_config(layers=5, gate=request.param), seed=9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 47), (31, 33), (64, 64), (300, 40)])
+def test_any_size_and_batch(mixed, size):
+    assert_equal(InferenceEngine(mixed, dtype=torch.float64), mixed, images(3, *size), FLOAT64)
+
+
+def test_the_sample_has_every_state():
+    engine = InferenceEngine(mixed_model(small_config(layers=5), seed=9), dtype=torch.float64)
+    states = torch.cat([gate.state for gate in engine(images(4, 64, 64)).gates.values()])
+    assert {OPEN, CLOSED, DEAD} <= set(states.tolist())
+
+
+def all_routes(space: RoutingSpace) -> list[Route]:
+    paths = space.all_paths
+    subsets = itertools.chain.from_iterable(itertools.combinations(paths, n) for n in range(len(paths) + 1))
+    return [frozenset(subset) for subset in subsets]
+
+
+def random_routes(space: RoutingSpace, count: int) -> list[Route]:
+    rng = random.Random(7)
+    return [
+        frozenset(path for path in space.all_paths if rng.random() < share)
+        for share in rng.choices((0.4, 0.7, 0.9), k=count)
+    ]
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_routes_of_a_small_space(layers):
+    """Every set of paths of two layers (1024), and 300 random ones of three."""
+    model = shaken(Segmenter(small_config(layers=layers, channels=2, stem_channels=2, gate="none"))).double().eval()
+    engine = InferenceEngine(model, dtype=torch.float64)
+    image = images(1, 20, 33)
+    for route in all_routes(model.space) if layers == 2 else random_routes(model.space, 300):
+        with torch.inference_mode():
+            theirs = model(image, route=route)
+        ours = engine(image, route=route)
+        torch.testing.assert_close(ours.logits, theirs.logits, rtol=FLOAT64, atol=FLOAT64)
+
+
+def test_forced_routes_with_the_gates_factors(mixed):
+    engine = InferenceEngine(mixed, dtype=torch.float64)
+    for factors in ("one", "gate"):
+        how = {"route": random_routes(mixed.space, 2), "route_factors": factors}
+        assert_equal(engine, mixed, images(2, 40, 40), FLOAT64, **how)
+
+
+def test_the_model_stays_as_it_is(mixed):
+    before = {name: tensor.clone() for name, tensor in mixed.state_dict().items()}
+    engine = InferenceEngine(mixed, dtype=torch.float64)
+    engine(torch.zeros(1, 3, 32, 32))
+    assert all(torch.equal(before[name], tensor) for name, tensor in mixed.state_dict().items())
+    assert not mixed.training
+
+
+def test_no_batch_norm_runs(mixed, monkeypatch):
+    engine = InferenceEngine(mixed, dtype=torch.float64)
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda *_: pytest.fail("a batch norm ran"))
+    engine(torch.zeros(1, 3, 32, 32))
+
+
+def test_bfloat16_runs_and_is_near(mixed):
+    """Eight bits of mantissa: a loose check that nothing is off by a factor. Its mIoU is judged on trained weights."""
+    image = images(1, 64, 64)
+    everything = frozenset(mixed.space.all_paths)
+    with torch.inference_mode():
+        theirs = mixed(image, route=everything).logits
+    ours = InferenceEngine(mixed, dtype=torch.bfloat16)(image, route=everything).logits
+    assert relative(ours.double(), theirs) < 0.2
+
+
+def test_errors(mixed):
+    with pytest.raises(ValueError, match="float32"):
+        InferenceEngine(mixed, dtype=torch.float16)
+    engine = InferenceEngine(mixed, dtype=torch.float64)
+    with pytest.raises(ValueError, match="N×3×H×W"):
+        engine(torch.zeros(3, 32, 32))
+    with pytest.raises(ValueError, match="2 routes for 1 images"):
+        engine(torch.zeros(1, 3, 32, 32), route=[frozenset(), frozenset()])
