@@ -13,6 +13,7 @@ import pytest
 import torch
 from sample_models import FIRM, images, mixed_model, set_gates, settled, shaken, small_config
 from torch import nn
+from torch.nn import functional as F
 
 import dynroute_core
 from dynroute_core.cell import CellModule
@@ -222,7 +223,8 @@ def test_every_cell_closed():
         output = model(batch)
         stem = model.stem(model._normalise_and_pad(batch))
         nothing = [stem.new_zeros(2, 4 << k, 16 >> k, 16 >> k) for k in (1, 2, 3)]
-        close(output.logits, model.head([stem, *nothing]))  # the initial cell's keep, passed on to the end
+        quarter = model.head([stem, *nothing])  # the initial cell's keep, passed on to the end
+        close(output.logits, F.interpolate(quarter, scale_factor=4, mode="bilinear", align_corners=False))
     states = {cell: set(gate.state.tolist()) for cell, gate in output.gates.items()}
     assert states == {cell: {CLOSED if cell.scale == 0 else DEAD} for cell in model.space.cells}
     cost = output.cost(height=64, width=64, accounting="paper")
