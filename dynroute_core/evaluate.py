@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,20 +13,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dynroute_core.data.dataset import Sample
+from dynroute_core.data.transforms import resize_shortest
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import RoutingOutput
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Single scale, batch 1, at the images' own size. Costs are counted at the nominal size, whatever the image's."""
+    """Single scale, batch 1. Costs are counted at the nominal size, whatever the image's.
+
+    shortest: images are resized to this shortest edge (pixels, antialiased bilinear), 0 for their own size; the logits
+    are then enlarged to the label's size, where everything is measured.
+    """
 
     nominal_height: int = 1024
     nominal_width: int = 2048
+    shortest: int = 0
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
             raise ValueError("nominal_height and nominal_width are at least 1")
+        if self.shortest < 0:
+            raise ValueError(f"shortest={self.shortest}: give a size in pixels, or 0 for the images' own")
 
 
 class LabelledImage(Protocol):
@@ -70,8 +80,12 @@ def predict_labels(logits: Tensor, height: int, width: int) -> Tensor:
     return logits.argmax(1)
 
 
-def as_input(image: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """H×W×3 uint8 → 1×3×H×W float32 on the device."""
+def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device) -> Tensor:
+    """The sample's image as evaluation shows it to the network: 1×3×H×W float32 on the device."""
+    image = sample.image
+    if config.shortest:
+        whole = Sample(sample.name, image, sample.label)
+        image = resize_shortest(whole, config.shortest, sys.maxsize).image
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device).float()
 
 
@@ -89,7 +103,7 @@ def evaluate(
     results = []
     total = np.zeros((classes, classes), dtype=np.int64)
     for sample in samples:
-        output = predict(as_input(sample.image, device))
+        output = predict(as_input(sample, config, device))
         predicted = predict_labels(output.logits, *sample.label.shape)[0]
         label = torch.from_numpy(sample.label).to(device)
         confusion = confusion_matrix(predicted, label, classes).cpu().numpy()

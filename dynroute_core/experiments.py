@@ -7,7 +7,8 @@ Profiles and their rules (every row alike; no row is tuned alone):
 
 - `full`: the published recipe to the letter, on Cityscapes. Elsewhere the image scales and the crop keep their ratio to
   the data set's image height.
-- `demo`: minutes on two CPU cores. Narrower networks, fewer and smaller crops; see `DEMO`.
+- `demo`: minutes on two CPU cores. Narrower networks on smaller images (in training and evaluation; labels keep their
+  size), fewer and smaller crops; see `DEMO`.
 - `smoke`: seconds, for tests; its numbers mean nothing.
 
 At `demo` and `smoke`, with N iterations instead of the published 190 000: the long row keeps its ratio (×560/190), the
@@ -162,8 +163,9 @@ class Shrink:
     warmup_share: float
     lr_factor: float
     precise_bn_batches: int
-    crop_share: float  # of the image's height
-    scales: tuple[float, ...]  # of the image's height
+    image_share: float  # of the data set's image height: what evaluation shows, and training is centred on
+    crop_share: float  # of that height
+    scales: tuple[float, ...]  # of that height
 
 
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
@@ -177,6 +179,7 @@ SMOKE = Shrink(
     warmup_share=0.2,
     lr_factor=1.0,
     precise_bn_batches=2,
+    image_share=1.0,
     crop_share=0.5,
     scales=(0.75, 1.0),
 )
@@ -184,20 +187,21 @@ SMOKE = Shrink(
 DEMO_CAMVID = Shrink(
     channels=16,
     stem_channels=32,
-    iterations=2500,
+    iterations=2000,
     batch=8,
     warmup_share=0.02,
     lr_factor=2.0,
     precise_bn_batches=30,
-    crop_share=0.53,
-    scales=(1 / 2, 2 / 3, 1.0),
+    image_share=0.5,
+    crop_share=0.89,
+    scales=(3 / 4, 1.0, 4 / 3),
 )
 # make reproduce: five minutes with everything around it.
 DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
 DEMO: Mapping[DataName, Shrink] = {
     "streets": DEMO_STREETS,
     "camvid": DEMO_CAMVID,
-    "cityscapes": replace(DEMO_STREETS, crop_share=0.25, scales=(1 / 4, 1 / 2)),
+    "cityscapes": replace(DEMO_STREETS, image_share=0.25),
 }
 SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
 CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
@@ -250,7 +254,8 @@ def _full(chosen: Experiment) -> Experiment:
 
 def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
     data, train = replace(chosen.data, workers=0), chosen.train
-    crop = _multiple(by.crop_share * data.height)
+    height, width = (round(by.image_share * side) for side in (data.height, data.width))
+    crop = _multiple(by.crop_share * height)
     model = replace(chosen.model, channels=by.channels, stem_channels=by.stem_channels)
     iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
     train = replace(
@@ -259,10 +264,10 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
         batch=by.batch,
         lr=train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor,
         warmup_iterations=max(round(by.warmup_share * iterations), 1),
-        scales=tuple(round(scale * data.height) for scale in by.scales),
+        scales=tuple(round(scale * height) for scale in by.scales),
         crop_height=crop,
         crop_width=crop,
-        max_size=4 * data.height,
+        max_size=4 * height,
         precise_bn_batches=by.precise_bn_batches,
         log_every=1 if chosen.profile == "smoke" else 10,
         budget_macs=budget_macs(model, crop, crop) if train.budget else None,
@@ -271,7 +276,12 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
     if data.name == "streets":
         counts = (4, 3) if chosen.profile == "smoke" else (200, 40)
         data = replace(data, train_images=counts[0], val_images=counts[1])
-    evaluate = replace(chosen.evaluate, nominal_height=_padded(data.height), nominal_width=_padded(data.width))
+    evaluate = replace(
+        chosen.evaluate,
+        nominal_height=_padded(height),
+        nominal_width=_padded(width),
+        shortest=height if by.image_share != 1 else 0,
+    )
     return replace(chosen, data=data, model=model, train=train, evaluate=evaluate)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.evaluate import Evaluation, ImageResult, Predictor, as_input, predict_labels
+from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, as_input, predict_labels
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import (
     class_iou,
@@ -162,13 +162,18 @@ def make_routes(row: str, key: str, space: RoutingSpace, evaluation: Evaluation)
 
 @torch.inference_mode()
 def write_examples(
-    folder: Path, record: Record, predict: Predictor, dataset: SegmentationDataset, device: torch.device
+    folder: Path,
+    record: Record,
+    predict: Predictor,
+    dataset: SegmentationDataset,
+    config: EvaluateConfig,
+    device: torch.device,
 ) -> None:
     """image.png (RGB), truth.png, prediction.png (train ids, 255 ignored) of the cheapest, median and dearest image."""
     places = {item.name: index for index, item in enumerate(dataset.items)}
     for role, name in example_names(record).items():
         sample = dataset[places[name]]
-        logits = predict(as_input(sample.image, device)).logits
+        logits = predict(as_input(sample, config, device)).logits
         predicted = predict_labels(logits, *sample.label.shape)[0].to(torch.uint8).cpu().numpy()
         rgb = np.ascontiguousarray(sample.image[..., ::-1])
         for kind, pixels in (("image", rgb), ("truth", sample.label), ("prediction", predicted)):

@@ -169,7 +169,7 @@ class _Attempt:
             durations=self.durations,
             training=self._training_facts(),
         )
-        write_examples(self.folder, record, self.model, self.data.val, self.device)
+        write_examples(self.folder, record, self.model, self.data.val, self.experiment.evaluate, self.device)
         write_record(self.folder / RECORD, record)
         return record
 
@@ -288,7 +288,7 @@ class _Attempt:
 def _curve_text(point: CurvePoint) -> str:
     return (
         f"loss {point.loss:.3f}  lr {point.lr:.4f}  mIoU {point.train_miou_percent:.1f}  "
-        f"expected {point.expected_macs / 1e9:.3f} GFLOPs"
+        f"expected {point.expected_macs / 1e9:.3g} GFLOPs"
     )
 
 

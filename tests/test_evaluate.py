@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sample_models import images, mixed_model, small_config
 from torch.nn import functional as F
 
@@ -111,9 +112,30 @@ def test_logits_are_resized_before_the_best_class_is_taken():
 
 def test_input_is_the_images_own_numbers():
     sample = samples(1)[0]
-    x = as_input(sample.image[:, ::-1], CPU)  # a view with negative strides, as flipping gives
+    flipped = replace(sample, image=sample.image[:, ::-1])  # a view with negative strides, as flipping gives
+    x = as_input(flipped, CONFIG, CPU)
     assert (x.shape, x.dtype) == ((1, 3, 64, 80), torch.float32)
     assert x[0, 2, 5, 7].item() == sample.image[5, 80 - 1 - 7, 2]
+
+
+def test_smaller_images_are_measured_at_the_labels_size(model):
+    """The network sees the antialiased image; its logits, enlarged, are compared with the label as it is."""
+    sample = samples(1)[0]
+    config = replace(CONFIG, shortest=32)
+    small = np.array(Image.fromarray(sample.image).resize((40, 32), Image.Resampling.BILINEAR))
+    x = as_input(sample, config, CPU)
+    assert torch.equal(x[0].permute(1, 2, 0), torch.from_numpy(small).float())
+    with torch.inference_mode():
+        predicted = predict_labels(model(x).logits, 64, 80)[0].numpy()
+    found = evaluate(model, [sample], config, classes=5, device=CPU).confusion
+    seen = sample.label != 255
+    assert found.sum() == seen.sum()
+    assert np.trace(found) == (predicted == sample.label)[seen].sum()
+
+
+def test_a_negative_size_is_refused():
+    with pytest.raises(ValueError, match="shortest=-1"):
+        EvaluateConfig(shortest=-1)
 
 
 def test_progress_and_no_gradients(model):

@@ -139,8 +139,10 @@ def test_the_rules_of_the_small_profiles(row, profile, data):
     assert train.lr == pytest.approx(published.train.lr * by.batch / 8 * by.lr_factor, rel=1e-12)
     assert train.warmup_iterations == max(round(by.warmup_share * train.iterations), 1)
     assert train.batch == by.batch
-    assert train.crop_height == train.crop_width == max(round(by.crop_share * made.data.height / 32), 1) * 32
-    assert train.scales == tuple(round(share * made.data.height) for share in by.scales)
+    height = round(by.image_share * made.data.height)
+    assert train.crop_height == train.crop_width == max(round(by.crop_share * height / 32), 1) * 32
+    assert train.scales == tuple(round(share * height) for share in by.scales)
+    assert made.evaluate.shortest == (0 if profile == "smoke" else height)
     assert train.precise_bn_batches == by.precise_bn_batches
     assert not train.needs_weights
     assert made.model == replace(
