@@ -5,7 +5,6 @@ Modules are counted on torch's meta device: no memory, no arithmetic, so the pub
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -61,10 +60,10 @@ def test_all_open_figures_to_the_printed_digits(config, height, width, accountin
 def test_the_accountings_differ_in_the_head_alone_and_only_off_the_square():
     tables = {a: cost_table(L16, height=1024, width=2048, accounting=a) for a in ("paper", "repo")}
     assert round((tables["paper"].head - tables["repo"].head) / 1e9, 3) == 1.406
-    assert replace(tables["paper"], head=0) == replace(tables["repo"], head=0)
+    assert vars(tables["paper"]) | {"head": 0} == vars(tables["repo"]) | {"head": 0}
     for config in (L16, L33_SMALL):
         paper, repo = (cost_table(config, height=768, width=768, accounting=a) for a in ("paper", "repo"))
-        assert paper == repo
+        assert vars(paper) == vars(repo)
 
 
 def count(module, *inputs):

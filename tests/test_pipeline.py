@@ -212,7 +212,7 @@ def test_killed_at_a_random_moment(number, finished, streets, tmp_path):
     seed = int(number) * 1009
     moment = random.Random(seed).randrange(2, 10)  # lines of progress to wait for
     arguments = [sys.executable, "-c", CHILD, str(streets), str(tmp_path), *(f"{k}={v}" for k, v in TINY.items())]
-    environment = os.environ | {"PYTHONPATH": str(Path(pipeline.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(pipeline.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     ) as child:

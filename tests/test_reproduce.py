@@ -166,7 +166,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[
     def use(endings: dict[str, object]) -> list[str]:
         ran: list[str] = []
 
-        def plan(experiment: Experiment, *, data_root: Path, out: Path) -> Plan:
+        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> Plan:
             if isinstance(ending := endings.get(f"plan {experiment.row}"), DynrouteError):
                 raise ending
             return Plan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
@@ -325,13 +325,17 @@ def test_an_interrupted_run_is_finished_by_the_same_command(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_an_error_of_the_pipeline_keeps_its_exit_code_through_the_kernel(tmp_path: Path) -> None:
-    settings = ("train.needs_weights=true", "data.workers=0")
-    process = start("--row", "dynamic-c", *SMOKE, "--out", str(tmp_path), "--set", *settings, "--json")
+    words = ("--row", "dynamic-c", *SMOKE, "--out", str(tmp_path), "--json")
+    (planned,) = json.loads(start(*words, "--dry-run").communicate(timeout=DEADLINE_S)[0])["rows"]
+    checkpoint = Path(planned["folder"]) / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"\x80\x04 this is a pickle, or nothing")
+    process = start(*words)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == EXIT_BLOCKED, err
     (row,) = json.loads(out)["rows"]
     assert row["state"] == "blocked"
-    assert "ImageNet weights" in row["message"]
+    assert f"{checkpoint} is not a readable checkpoint" in row["message"]
     assert "BlockedError" not in row["message"]
     assert "Traceback" not in err
 

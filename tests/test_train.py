@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from dynroute_core.model import Segmenter
-from dynroute_core.runtime import BlockedError
+from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.train import (
     NonFiniteLossError,
     TrainConfig,
@@ -186,7 +186,7 @@ def test_the_budget_closes_what_cross_entropy_alone_leaves_open():
 
 
 def test_a_budget_needs_its_denominator():
-    with pytest.raises(BlockedError, match=r"train\.budget_macs"):
+    with pytest.raises(UsageError, match=r"train\.budget_macs"):
         Trainer(make_model(), replace(CONFIG, budget=Budget(weight=1, target=0.1)))
 
 
