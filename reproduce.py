@@ -27,7 +27,6 @@ from dynroute_core.runtime import (
     BlockedError,
     DynrouteError,
     UsageError,
-    is_terminal,
     pick_device,
 )
 
@@ -170,11 +169,12 @@ def _settings(words: list[str]) -> dict[str, str]:
 def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
     from dynroute_core.launch.summary import not_started
-    from dynroute_core.plan import find_data, plan
+    from dynroute_core.plan import plan
 
     try:
-        root = find_data(experiment.data, session.options.data_root, progress=is_terminal())
-        return plan(experiment, data_root=root, out=session.options.out, force=session.options.force)
+        return plan(
+            experiment, data_root=session.options.data_root, out=session.options.out, force=session.options.force
+        )
     except DynrouteError as error:
         if not session.arguments.keep_going:
             raise

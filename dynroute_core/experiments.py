@@ -342,10 +342,9 @@ def _field_names(value: object, prefix: str = "") -> list[str]:
         inner = getattr(value, part.name)
         if part.name in ("row", "title", "profile"):
             continue
-        if part.name == "budget":
-            found.append(prefix + part.name)  # null takes it away, {"weight": ..., "target": ...} gives one
-        if dataclasses.is_dataclass(inner):
-            found += _field_names(inner, f"{prefix}{part.name}.")
-        elif part.name != "budget":
+        nested = dataclasses.is_dataclass(inner)
+        if not nested or part.name == "budget":  # null takes a budget away, {"weight": ..., "target": ...} gives one
             found.append(prefix + part.name)
+        if nested:
+            found += _field_names(inner, f"{prefix}{part.name}.")
     return found
