@@ -28,7 +28,7 @@ from typing import Literal, get_args
 import msgspec
 
 from dynroute_core.cost import cost_table
-from dynroute_core.evaluate import EvaluateConfig
+from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
@@ -168,7 +168,7 @@ class Shrink:
     scales: tuple[float, ...]  # of that height
 
 
-PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
+PUBLISHED_SCALES = TTA_SCALES  # training and test-time augmentation show the same six: 512 ... 2048 of 1024
 PUBLISHED_CROP = 0.75  # 768 of 1024
 
 SMOKE = Shrink(
