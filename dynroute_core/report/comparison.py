@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import msgspec
 
-from dynroute_core.experiments import ROWS, Experiment, experiment
+from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.published import (
     PROTOCOL_DATA,
     PROTOCOL_HEIGHT,
@@ -51,19 +49,10 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     except ValueError:
         return ()
     # Through JSON, as the record came: lists and tuples are then one.
-    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (_config(record), own))
+    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
     mine = sorted(name for name in ours if name.startswith(groups))
     return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
-
-
-def _config(record: Record) -> object:
-    """The record's settings; one that its version did not know yet has the default, which changed nothing."""
-    try:
-        # msgspec leaves defaults to the class, and would not encode them; asdict looks them up.
-        return asdict(msgspec.convert(record.config, Experiment))
-    except msgspec.ValidationError:
-        return record.config
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:
