@@ -14,9 +14,12 @@ ROOT = Path(__file__).parents[1]
 LEVELS = {
     "space": 0,
     "published": 0,
+    "profiles": 0,
     "record": 0,
     "runtime": 0,
     "cost": 1,
+    "static_routes": 1,
+    "route_files": 2,
     "operations": 2,
     "cell": 2,
     "model": 2,
