@@ -40,6 +40,7 @@ LEVELS = {
     "plan": 6,
     "outcome": 6,
     "pipeline": 6,
+    "export": 6,
     "launch": 6,
     "report": 6,
 }
@@ -56,6 +57,8 @@ SIDEWAYS = {
     ("curve", "train"),
     ("pipeline", "outcome"),
     ("pipeline", "plan"),
+    ("export", "pipeline"),
+    ("export", "plan"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),
