@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from dynroute_core.record import ImageRoute, Routes
 from dynroute_core.report import svg
-from dynroute_core.report.flow import Flow, PathKey, all_open, flow, image_route, scale_name
+from dynroute_core.report.flow import Flow, all_open, flow, image_route, scale_name
 from dynroute_core.report.numbers import macs_of, macs_text, share_text
 from dynroute_core.report.route_bars import bars
 from dynroute_core.report.route_signs import (
@@ -35,7 +35,7 @@ from dynroute_core.report.route_signs import (
     ring,
 )
 from dynroute_core.report.style import Picture, svg_picture
-from dynroute_core.space import Cell, ModelConfig, RoutingSpace
+from dynroute_core.space import Cell, ModelConfig, PathKey, RoutingSpace
 
 SMALL_TITLE = 30.0  # the y of the finest scale beneath a small diagram's title
 
