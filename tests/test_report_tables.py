@@ -91,6 +91,14 @@ def test_another_recipe_is_said(record: Record) -> None:
     assert changed_settings(run) == ("train.batch",)
     assert "not the row's own: train.batch" in comparison_markdown(run)
     assert changed_settings(replace(run, row="my-row")) == ()
+    free = replace(run, config=plain_settings(replace(own, train=replace(own.train, budget=None))))
+    assert changed_settings(free) == ("train.budget",)
+
+
+def test_a_setting_newer_than_the_record_is_not_a_change(record: Record) -> None:
+    config = plain_settings(experiment("dynamic-a", profile="full", data="cityscapes"))
+    config["train"] = {name: value for name, value in config["train"].items() if name != "accumulate"}
+    assert changed_settings(replace(published_protocol(record), config=config)) == ()
 
 
 def test_ours_is_always_marked(record: Record) -> None:

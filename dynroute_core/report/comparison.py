@@ -39,7 +39,8 @@ def is_comparable(record: Record) -> bool:
 def changed_settings(record: Record) -> tuple[str, ...]:
     """Settings of network and training, such as `train.batch`, that are not the row's own (same profile, same data).
 
-    Empty for a row, profile or data set that this version does not know.
+    Empty for a row, profile or data set that this version does not know. A setting that the record does not name is
+    newer than the record, whose run did what is now the default.
     """
     if record.row not in ROWS:
         return ()
@@ -50,7 +51,8 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     # Through JSON, as the record came: lists and tuples are then one.
     ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
-    return tuple(sorted(name for name in ours | rows if name.startswith(groups) and ours.get(name) != rows.get(name)))
+    mine = sorted(name for name in ours if name.startswith(groups))
+    return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:
