@@ -19,8 +19,9 @@ from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import RoutingOutput
+from dynroute_core.profiles import PUBLISHED_SCALES
 
-TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # the released code's: 512 ... 2048 of 1024
+TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
 
 
 class View(NamedTuple):
