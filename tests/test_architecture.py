@@ -35,6 +35,7 @@ LEVELS = {
     "pipeline": 6,
     "launch": 6,
     "report": 6,
+    "book": 7,
 }
 SIDEWAYS = {
     ("record", "runtime"),

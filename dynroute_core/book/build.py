@@ -80,7 +80,15 @@ def _copy_records(results: Path, target: Path) -> None:
 def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     """Runs jupyter-book; its pages end in OUT/html. Raises DynrouteError with its warnings."""
     work = out / "sphinx"
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(work)]
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(source),
+        "--path-output",
+        str(work),
+    ]
     command += ["-W", "-n", "--keep-going", "--all", "--quiet", "--builder", builder]
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     done = subprocess.run(

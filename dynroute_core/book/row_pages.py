@@ -44,7 +44,7 @@ def row_page(row: str) -> bytes:
         cells.append(_markdown(f"{name}-head", f"## {_heading(one)}\n\n{downloads(one)}"))
         cells += [_below(cell, name) for cell in execute(row, one)]
     if not found:
-        cells += [_below(cell, "published") for cell in execute(row, None)]
+        cells += execute(row, None)
     made: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     return notebook.normalise(made, notebook.Dress(title=ROWS[row].title))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dynroute_core.report.code import PACKAGE, anchor, page_name, places, source_path
+from dynroute_core.report.code import PACKAGE, page_name, places, source_path
 from dynroute_core.report.committed import ROOT
 from dynroute_core.report.markup import block
 from dynroute_core.runtime import UsageError
@@ -43,8 +43,7 @@ def source_page(module: str) -> str:
         while last > first and not lines[last - 1].strip():
             last -= 1
         if first in outer:
-            name = outer[first].name
-            parts.append(f"({anchor(module, name)})=\n## {name}")
+            parts.append(f"## `{outer[first].name}`")
         code = "\n".join(lines[first - 1 : last])
         parts.append(block(f":linenos:\n:lineno-start: {first}\n\n{code}", "{code-block} python"))
     return "\n\n".join(parts) + "\n"

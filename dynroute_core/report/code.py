@@ -31,7 +31,7 @@ class Place:
     @property
     def address(self) -> str:
         """Where the book shows it."""
-        return f"/source/{page_name(self.module)}.md#{anchor(self.module, self.outer)}"
+        return f"/source/{page_name(self.module)}.md#{anchor(self.outer)}"
 
 
 def page_name(module: str) -> str:
@@ -39,9 +39,9 @@ def page_name(module: str) -> str:
     return module.replace("/", "-").replace("_", "-")
 
 
-def anchor(module: str, outer: str) -> str:
-    """The label of a top-level definition on its module's page."""
-    return f"{page_name(module)}-{outer}".lower().replace("_", "-").replace("--", "-")
+def anchor(outer: str) -> str:
+    """The anchor that MyST gives the heading of a definition."""
+    return outer.lower()
 
 
 def find(symbol: str) -> Place:

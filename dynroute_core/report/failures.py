@@ -62,7 +62,9 @@ def read_failure(folder: Path) -> Failure:
         name, message = _error(cells)
         source, trace = _raised(cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BlockedError(f"{path} is no whole notebook ({error}): delete its folder and run the row again.") from error
+        raise BlockedError(
+            f"{path} is no whole notebook ({error}): delete its folder and run the row again."
+        ) from error
     log = folder / LOG
     lines = plain(log.read_text(encoding="utf-8", errors="replace")).splitlines() if log.is_file() else []
     return Failure(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))

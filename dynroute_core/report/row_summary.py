@@ -35,7 +35,12 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     published = PUBLISHED.get(row, NO_NUMBERS)
     lines = [
         ["paper", "Cityscapes, as published", percent(published.paper_miou_percent), _given(published.paper_gmacs)],
-        ["release", "Cityscapes, as published", percent(published.release_miou_percent), _given(published.release_gmacs)],
+        [
+            "release",
+            "Cityscapes, as published",
+            percent(published.release_miou_percent),
+            _given(published.release_gmacs),
+        ],
     ]
     if published.paper_miou_percent is None and published.release_miou_percent is None:
         lines = []
@@ -43,7 +48,9 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     if not lines:
         return "No number was published for this row, and none was measured here yet."
     table = markup.table(["", "measured on", "mIoU %", "GFLOPs"], lines, right=2)
-    caption = f"Published: {PROTOCOL}. Ours: the profile, data set and input size of its line, in the paper's accounting."
+    caption = (
+        f"Published: {PROTOCOL}. Ours: the profile, data set and input size of its line, in the paper's accounting."
+    )
     warning = "" if all(is_comparable(one.record) for one in found) else " Lines measured differently do not compare."
     return f"{table}\n\n<p class='dr-caption'>{caption}{warning}</p>"
 
