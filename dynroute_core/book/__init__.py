@@ -6,6 +6,6 @@ report/fragments_*.py ────────┼─▶ OUT/source ─▶ jupyte
 results/ ─▶ notebooks/row.ipynb ┘
 ```
 
-`python -m dynroute_core.book` builds, `... serve` shows it, `... pdf` prints it. Every build starts from an empty folder:
-a page that an earlier build left behind could show a number that is no longer true.
+`python -m dynroute_core.book` builds, `... serve` shows it, `... pdf` prints it. Every build starts from an empty
+folder: a page that an earlier build left behind could show a number that is no longer true.
 """

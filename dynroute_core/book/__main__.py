@@ -1,4 +1,4 @@
-"""The command: `python -m dynroute_core.book [build|serve|pdf] [--results FOLDER] [--out FOLDER] [--draft] [--port N]`."""
+"""The command: `python -m dynroute_core.book [build|serve|pdf] [options]`; `--help` names them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dynroute_core.book.build import DEFAULT_OUT, HTML, build
-from dynroute_core.report.committed import ROOT
+from dynroute_core.report.finished import ROOT
 from dynroute_core.runtime import EXIT_DONE, DynrouteError
 
 

@@ -18,7 +18,7 @@ from dynroute_core.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_core.book.row_pages import write_row_pages
 from dynroute_core.book.sources import write_source_pages
 from dynroute_core.book.toc import check_toc
-from dynroute_core.report.committed import ROOT, results_in
+from dynroute_core.report.finished import ROOT, results_in
 from dynroute_core.runtime import DynrouteError, UsageError
 
 BOOK = ROOT / "book"
@@ -80,15 +80,8 @@ def _copy_records(results: Path, target: Path) -> None:
 def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     """Runs jupyter-book; its pages end in OUT/html. Raises DynrouteError with its warnings."""
     work = out / "sphinx"
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        str(source),
-        "--path-output",
-        str(work),
-    ]
+    jupyter_book = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", jupyter_book, "build", str(source), "--path-output", str(work)]
     command += ["-W", "-n", "--keep-going", "--all", "--quiet", "--builder", builder]
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     done = subprocess.run(

@@ -6,6 +6,7 @@ templates. Runs of rows go through a kernel of their own (`launch/`), where a cr
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -27,7 +28,7 @@ class Managed(Protocol):
     def cell_exception(self, cell: NotebookNode, cell_index: int | None = None) -> None: ...
 
 
-class InProcessEngine(Engine):
+class InProcessEngine(Engine):  # type: ignore[misc]  # papermill has no types
     """Runs every code cell in a fresh namespace of this process's shell; stops at the first error."""
 
     @classmethod
@@ -45,8 +46,12 @@ class InProcessEngine(Engine):
 
 def _run(shell: InteractiveShell, cell: NotebookNode) -> bool:
     """Runs a cell, keeps what it printed and displayed; whether it ran to its end."""
+    trap = shell.display_trap
+    own = trap.hook
     with capture_output() as seen:
+        trap.hook = sys.displayhook  # running a cell would put the shell's own hook back, which prints
         result = shell.run_cell(cell.source, store_history=True)
+    trap.hook = own
     cell.execution_count = shell.execution_count - 1
     cell.outputs = [new_output("stream", name="stdout", text=seen.stdout)] if seen.stdout else []
     cell.outputs += [_displayed(output) for output in seen.outputs]

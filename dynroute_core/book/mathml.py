@@ -1,7 +1,7 @@
 """A Sphinx extension that writes formulas as MathML while the book is built: readers need no script and no network.
 
-Takes the LaTeX of `$…$` and `$$…$$ (label)`; gives MathML with the LaTeX as text alternative. Numbered equations get the
-number and the link that Sphinx's own renderers give them. Raises ExtensionError for LaTeX it cannot read.
+Takes the LaTeX of `$…$` and `$$…$$ (label)`; gives MathML with the LaTeX as text alternative. Numbered equations get
+the number and the link that Sphinx's own renderers give them. Raises ExtensionError for LaTeX it cannot read.
 """
 
 from __future__ import annotations

@@ -19,12 +19,14 @@ from papermill.exceptions import PapermillExecutionError
 from dynroute_core.book import engine
 from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.launch import notebook, rows
-from dynroute_core.report.committed import Committed, records_of
+from dynroute_core.report.finished import Committed, records_of
 from dynroute_core.report.row_summary import downloads, overview
 from dynroute_core.runtime import DynrouteError, write_whole
 
 NEEDS_RECORD = "needs-record"
-FIRST_HEADING = "title"
+RESULT = "result"
+NOT_SHOWN = ("title", "run-text")
+HIDDEN = {notebook.INJECTED, "parameters"}
 
 
 def write_row_pages(folder: Path) -> None:
@@ -56,7 +58,7 @@ def _heading(one: Committed) -> str:
 
 def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
     """The cells of `notebooks/row.ipynb` for a finished run; for none, those cells that need no run."""
-    template = nbformat.read(rows.TEMPLATE, as_version=4)  # type: ignore[no-untyped-call]
+    template = nbformat.read(rows.TEMPLATE, as_version=4)
     if one is None:
         template.cells = [cell for cell in template.cells if NEEDS_RECORD not in cell.metadata.get("tags", [])]
         chosen, options = experiment(row, profile="full", data="cityscapes"), ""
@@ -67,7 +69,7 @@ def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
     parameters = rows.parameters(chosen, rows.Options(settings={}, data_root=None, out=rows.ROOT / "runs"))
     with tempfile.TemporaryDirectory(prefix="dynroute-") as scratch:
         given, done = Path(scratch) / "row.ipynb", Path(scratch) / "done.ipynb"
-        nbformat.write(template, given)  # type: ignore[no-untyped-call]
+        nbformat.write(template, given)
         try:
             papermill.execute_notebook(
                 str(given),
@@ -82,8 +84,16 @@ def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
         except PapermillExecutionError as error:
             raise DynrouteError(f"the page of {options or row} failed: {error.ename}: {error.evalue}") from error
         cells = notebook.read(done)["cells"]
-    hidden = (notebook.INJECTED, "parameters")
-    return [cell for cell in cells if cell.get("id") != FIRST_HEADING and not set(hidden) & set(notebook.tags(cell))]
+    return _as_report(cells)
+
+
+def _as_report(cells: list[notebook.Cell]) -> list[notebook.Cell]:
+    """What a reader wants of an executed notebook: the result first, no code, nothing about running."""
+    shown = [cell for cell in cells if cell.get("id") not in NOT_SHOWN and not HIDDEN & set(notebook.tags(cell))]
+    for cell in shown:
+        if cell["cell_type"] == "code":
+            cell["metadata"] = {"tags": ["remove-input"]}
+    return sorted(shown, key=lambda cell: cell.get("id") != RESULT)
 
 
 def _below(cell: notebook.Cell, name: str) -> notebook.Cell:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from dynroute_core.report.code import PACKAGE, page_name, places, source_path
-from dynroute_core.report.committed import ROOT
+from dynroute_core.report.finished import ROOT
 from dynroute_core.report.markup import block
 from dynroute_core.runtime import UsageError
 

@@ -24,9 +24,10 @@ def check_toc(source: Path, *, draft: bool = False) -> None:
     absent = [name for name in listed if not any((source / f"{name}{end}").is_file() for end in PAGE_ENDS)]
     if absent:
         raise UsageError(
-            f"{TOC} lists pages that are not there: {', '.join(absent)}. Write book/{absent[0]}.md, or take the line out."
+            f"{TOC} lists pages that are not there: {', '.join(absent)}. "
+            f"Write book/{absent[0]}.md, or take the line out."
         )
-    globs = [pattern for pattern in _values(toc, "glob")]
+    globs = list(_values(toc, "glob"))
     covered = set(listed) | {name for pattern in globs for name in pages(source) if Path(name).match(pattern)}
     stray = [name for name in pages(source) if name not in covered]
     if not stray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dynroute_core.report.committed import ROOT
+from dynroute_core.report.finished import ROOT
 from dynroute_core.runtime import UsageError, suggest
 
 PACKAGE = "dynroute_core"

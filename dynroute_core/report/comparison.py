@@ -26,6 +26,8 @@ def why_not_comparable(record: Record) -> str:
         reason = f"{record.data.val_images} of {PROTOCOL_IMAGES} images"
     elif (costs.nominal_height, costs.nominal_width) != (PROTOCOL_HEIGHT, PROTOCOL_WIDTH):
         reason = f"costs at {costs.nominal_height}×{costs.nominal_width}"
+    elif record.augmentation:
+        reason = record.augmentation
     elif model := [name for name in changed_settings(record) if name.split(".")[0] == "model"]:
         reason = f"another network ({', '.join(model)})"
     return f"not comparable: {reason}" if reason else ""

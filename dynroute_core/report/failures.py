@@ -1,6 +1,7 @@
-"""A run that failed, as its folder tells it: `failed.ipynb` and `log.txt`. Text from them is data, and never trusted.
+"""A run that failed, as its folder tells it: `failed.ipynb` and `log.txt`. Text from them is data, never trusted.
 
-Takes the folder; gives the error, the cell that raised it, the trace and the log's last lines, without terminal colours.
+Takes the folder; gives the error, the cell that raised it, the trace and the log's last lines, without terminal
+colours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.record import read_file
-from dynroute_core.report.committed import FAILED
+from dynroute_core.report.finished import FAILED
 from dynroute_core.runtime import BlockedError
 
 LOG, LOG_LINES = "log.txt", 30
@@ -22,7 +23,7 @@ _CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
 _BLOCKED = ("BlockedError",)
 _NEXT = {
     "BlockedError": "Do what the message says, then give the same command again.",
-    "DeadKernelError": "The kernel died, most often for lack of memory: close other programs, or run a smaller profile.",
+    "DeadKernelError": "The kernel died, most often for lack of memory: close other programs, or take a smaller profile.",
     "OutOfMemoryError": "GPU memory ran out: give `--set train.batch=4 --set train.lr=0.025`, or `--device cpu`.",
     "Timeout": "Give the same command with a longer `--timeout`; it goes on from its checkpoint.",
     "Interrupted": "Give the same command again; it goes on from its checkpoint.",
@@ -62,9 +63,7 @@ def read_failure(folder: Path) -> Failure:
         name, message = _error(cells)
         source, trace = _raised(cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BlockedError(
-            f"{path} is no whole notebook ({error}): delete its folder and run the row again."
-        ) from error
+        raise BlockedError(f"{path} is no whole notebook ({error}): delete its folder, run the row again.") from error
     log = folder / LOG
     lines = plain(log.read_text(encoding="utf-8", errors="replace")).splitlines() if log.is_file() else []
     return Failure(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))

@@ -6,7 +6,7 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.record import CURVE, RECORD, ROUTES, Record
 from dynroute_core.report import markup
-from dynroute_core.report.committed import Committed, failures_of, records_of
+from dynroute_core.report.finished import Committed, failures_of, records_of
 from dynroute_core.report.comparison import changed_settings, is_comparable
 from dynroute_core.report.failures import LOG, Failure, read_failure
 from dynroute_core.report.numbers import NOTHING, gmacs, percent
@@ -90,7 +90,7 @@ def _not_run(row: str) -> str:
     return (
         f":::{{admonition}} Not run by the published protocol yet\n:class: note\n{reasons}\n\n"
         f"With the data and a GPU at hand:\n\n{markup.block(told['full'], 'bash')}\n\n"
-        f"In minutes on a laptop, at the demo profile on generated streets:\n\n{markup.block(told['demo'], 'bash')}\n:::"
+        f"In minutes on a laptop, at the demo profile, generated streets:\n\n{markup.block(told['demo'], 'bash')}\n:::"
     )
 
 
