@@ -43,6 +43,7 @@ LEVELS = {
     "export": 6,
     "launch": 6,
     "report": 6,
+    "book": 7,
 }
 SIDEWAYS = {
     ("record", "runtime"),

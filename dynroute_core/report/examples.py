@@ -16,7 +16,7 @@ from dynroute_core.report import svg
 from dynroute_core.report.flow import config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text, percent
 from dynroute_core.report.route_signs import SMALL_TEXT, WIDTH, Look, flow_legend
-from dynroute_core.report.routes import diagram
+from dynroute_core.report.routes import diagram, route_diagram
 from dynroute_core.report.style import VERMILION, Picture, data_uri, svg_picture
 from dynroute_core.runtime import BlockedError, suggest
 
@@ -82,6 +82,23 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
         f"labelled pixels are wrong, mIoU {percent(facts.miou_percent)} %. Its route: {shown.summary()}."
     )
     return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=alt)
+
+
+def role_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
+    """`example_figure` where the run's folder holds the pictures; in a committed folder, the route alone."""
+    if (folder / EXAMPLES).is_dir():
+        return example_figure(folder, record, routes, role)
+    names = example_names(record)
+    if role not in names:
+        raise suggest("example", role, names)
+    return route_diagram(
+        routes,
+        names[role],
+        config=config_of(record),
+        height=record.costs.nominal_height,
+        width=record.costs.nominal_width,
+        title=f"{names[role]}, {role}",
+    )
 
 
 def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
