@@ -23,7 +23,8 @@ def at_threshold(image: ImageRoute, space: RoutingSpace, threshold: float) -> Im
         raise ValueError(f"threshold={threshold}: factors lie from 0 to 1, so give a threshold in that range.")
     least = max(threshold, OPEN_THRESHOLD)
     reached = {INITIAL}
-    states, factors = [], []
+    states: list[str] = []
+    factors: list[float] = []
     first = 0
     for index, cell in enumerate(space.cells):
         paths = space.paths(cell)
