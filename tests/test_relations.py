@@ -30,7 +30,7 @@ N = 40
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run of N images whose cost grows with class 0; class 1 is a little noise, class 2 the rest, others never occur."""
+    """N images whose cost grows with class 0; class 1 is a little noise, class 2 the rest, the others never occur."""
     sample_runs(tmp_path)
     base = routed_runs(tmp_path)[0]
     draw = np.random.default_rng(3)
