@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+LONGEST_LIST = 100  # of names in an error
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_BLOCKED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -45,11 +46,12 @@ class BlockedError(DynrouteError):
 
 
 def suggest(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
-    """The error for an unknown name: what was given, the nearest names, all names."""
+    """The error for an unknown name: what was given, the nearest names, all names (of images: the first of many)."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+    shown = names if len(names) <= LONGEST_LIST else [*names[:LONGEST_LIST], f"... ({len(names)} in all)"]
+    return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(shown)}.")
 
 
 def write_whole(path: Path, content: bytes) -> None:
