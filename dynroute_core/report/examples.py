@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
 from dynroute_core.record import EXAMPLES, Record, Routes, example_names, read_file
 from dynroute_core.report import svg
-from dynroute_core.report.flow import config_of, flow, image_route
+from dynroute_core.report.flow import Flow, config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text, percent
 from dynroute_core.report.route_signs import SMALL_TEXT, WIDTH, Look, flow_legend
 from dynroute_core.report.routes import diagram
@@ -43,31 +44,6 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
     classes = CAMVID if record.data.name == "camvid" else CITYSCAPES
     source = folder / EXAMPLES / role
     photo, truth, prediction = _read(source, classes)
-    counted = truth != IGNORE
-    wrong = float((truth != prediction)[counted].mean()) if counted.any() else 0.0
-    tiles = [
-        ("image", data_uri("jpeg", _jpeg(photo))),
-        ("truth", data_uri("png", _mask_png(truth, _palette(classes)))),
-        ("prediction", data_uri("png", _mask_png(prediction, _palette(classes)))),
-        (
-            f"errors: {100 * wrong:.1f} % of labelled pixels",
-            data_uri("png", _mask_png(_errors(truth, prediction), _ERROR_PALETTE)),
-        ),
-    ]
-    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
-    parts = [svg.text(0, 18, svg.shorten(caption, WIDTH, 14.5), weight="bold")]
-    tall = TILE_WIDTH * photo.height / photo.width
-    for index, (words, address) in enumerate(tiles):
-        parts.append(
-            _tile(
-                words,
-                address,
-                x=(index % 2) * (TILE_WIDTH + GAP),
-                y=34 + (index // 2) * (tall + 30),
-                tall=tall,
-            )
-        )
-    legend, bottom = _class_legend(classes, truth, prediction, y=34 + 2 * (tall + 30) + 12)
     costs = record.costs
     shown = flow(
         routes,
@@ -76,12 +52,58 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
         height=costs.nominal_height,
         width=costs.nominal_width,
     )
+    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
+    alt = f"{role.capitalize()} example, {name}: {{tiles}}, mIoU {percent(facts.miou_percent)} %."
+    return scene_figure(Scene(photo, truth, prediction, classes), shown, caption=caption, alt=alt)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photograph, its true and its predicted train ids (truth: None where it is not known)."""
+
+    photo: Image.Image
+    truth: Labels | None
+    prediction: Labels
+    classes: ClassSet
+
+    @property
+    def wrong(self) -> float:
+        """The share of labelled pixels that are wrong, 0..1."""
+        if self.truth is None:
+            return 0.0
+        counted = self.truth != IGNORE
+        return float((self.truth != self.prediction)[counted].mean()) if counted.any() else 0.0
+
+
+def scene_figure(scene: Scene, shown: Flow, *, caption: str, alt: str) -> Picture:
+    """A scene over the route it took. alt: says what it is; `{tiles}` in it becomes what stands side by side."""
+    tiles, told = _tiles(scene)
+    parts = [svg.text(0, 18, svg.shorten(caption, WIDTH, 14.5), weight="bold")]
+    tall = TILE_WIDTH * scene.photo.height / scene.photo.width
+    for index, (words, address) in enumerate(tiles):
+        x, y = (index % 2) * (TILE_WIDTH + GAP), 34 + (index // 2) * (tall + 30)
+        parts.append(_tile(words, address, x=x, y=y, tall=tall))
+    rows = (len(tiles) + 1) // 2
+    legend, bottom = _class_legend(scene, y=34 + rows * (tall + 30) + 12)
     drawing, full_height = diagram(shown, title="", top=bottom + 6)
-    alt = (
-        f"{role.capitalize()} example, {name}: photograph, truth, prediction and errors; {100 * wrong:.1f} % of "
-        f"labelled pixels are wrong, mIoU {percent(facts.miou_percent)} %. Its route: {shown.summary()}."
-    )
-    return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=alt)
+    words = f"{alt.replace('{tiles}', told)} Its route: {shown.summary()}."
+    return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=words)
+
+
+def _tiles(scene: Scene) -> tuple[list[tuple[str, str]], str]:
+    """(caption, address) of each raster, and what they are in words."""
+    palette = _palette(scene.classes)
+    tiles = [("image", data_uri("jpeg", _jpeg(scene.photo)))]
+    prediction = ("prediction", data_uri("png", _mask_png(scene.prediction, palette)))
+    if scene.truth is None:
+        return [*tiles, prediction], "photograph and prediction; the truth is not known"
+    share = f"{100 * scene.wrong:.1f} % of labelled pixels"
+    tiles += [
+        ("truth", data_uri("png", _mask_png(scene.truth, palette))),
+        prediction,
+        (f"errors: {share}", data_uri("png", _mask_png(_errors(scene.truth, scene.prediction), _ERROR_PALETTE))),
+    ]
+    return tiles, f"photograph, truth, prediction and errors; {share} are wrong"
 
 
 def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
@@ -99,15 +121,19 @@ def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
     )
 
 
-def _class_legend(classes: ClassSet, truth: Labels, prediction: Labels, *, y: float) -> tuple[str, float]:
+def _class_legend(scene: Scene, *, y: float) -> tuple[str, float]:
     """The classes in sight, by area, and what the error mask's colours mean."""
-    areas = np.bincount(np.concatenate([truth.ravel(), prediction.ravel()]), minlength=256)[: len(classes)]
+    classes, seen = scene.classes, [scene.prediction.ravel()]
+    if scene.truth is not None:
+        seen.append(scene.truth.ravel())
+    areas = np.bincount(np.concatenate(seen), minlength=256)[: len(classes)]
     items = [
         (_swatch("#{:02x}{:02x}{:02x}".format(*classes.colors[k])), 12.0, classes.names[k])
         for k in np.argsort(-areas, kind="stable")
         if areas[k]
     ]
-    items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
+    if scene.truth is not None:
+        items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
     return flow_legend(items, y)
 
 
