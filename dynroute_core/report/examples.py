@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +82,11 @@ def scene_figure(scene: Scene, shown: Flow, *, caption: str, alt: str) -> Pictur
     tall = TILE_WIDTH * scene.photo.height / scene.photo.width
     for index, (words, address) in enumerate(tiles):
         x, y = (index % 2) * (TILE_WIDTH + GAP), 34 + (index // 2) * (tall + 30)
-        parts.append(_tile(words, address, x=x, y=y, tall=tall))
+        parts.append(tile(words, address, x=x, y=y, wide=TILE_WIDTH, tall=tall))
     rows = (len(tiles) + 1) // 2
-    legend, bottom = _class_legend(scene, y=34 + rows * (tall + 30) + 12)
+    masks = [scene.prediction] if scene.truth is None else [scene.prediction, scene.truth]
+    below = 34 + rows * (tall + 30) + 12
+    legend, bottom = raster_legend(scene.classes, masks, y=below, errors=scene.truth is not None)
     drawing, full_height = diagram(shown, title="", top=bottom + 6)
     words = f"{alt.replace('{tiles}', told)} Its route: {shown.summary()}."
     return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=words)
@@ -92,22 +94,22 @@ def scene_figure(scene: Scene, shown: Flow, *, caption: str, alt: str) -> Pictur
 
 def _tiles(scene: Scene) -> tuple[list[tuple[str, str]], str]:
     """(caption, address) of each raster, and what they are in words."""
-    palette = _palette(scene.classes)
-    tiles = [("image", data_uri("jpeg", _jpeg(scene.photo)))]
-    prediction = ("prediction", data_uri("png", _mask_png(scene.prediction, palette)))
+    tiles = [("image", photo_address(scene.photo))]
+    prediction = ("prediction", mask_address(scene.prediction, scene.classes))
     if scene.truth is None:
         return [*tiles, prediction], "photograph and prediction; the truth is not known"
     share = f"{100 * scene.wrong:.1f} % of labelled pixels"
     tiles += [
-        ("truth", data_uri("png", _mask_png(scene.truth, palette))),
+        ("truth", mask_address(scene.truth, scene.classes)),
         prediction,
         (f"errors: {share}", data_uri("png", _mask_png(_errors(scene.truth, scene.prediction), _ERROR_PALETTE))),
     ]
     return tiles, f"photograph, truth, prediction and errors; {share} are wrong"
 
 
-def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
-    place: Look = {"x": x, "y": y, "width": TILE_WIDTH, "height": tall}
+def tile(words: str, address: str, *, x: float, y: float, wide: float, tall: float) -> str:
+    """A raster at a place, with a thin rim and its caption beneath."""
+    place: Look = {"x": x, "y": y, "width": wide, "height": tall}
     rim: Look = {
         "fill": "none",
         "stroke": "currentColor",
@@ -121,20 +123,26 @@ def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
     )
 
 
-def _class_legend(scene: Scene, *, y: float) -> tuple[str, float]:
-    """The classes in sight, by area, and what the error mask's colours mean."""
-    classes, seen = scene.classes, [scene.prediction.ravel()]
-    if scene.truth is not None:
-        seen.append(scene.truth.ravel())
-    areas = np.bincount(np.concatenate(seen), minlength=256)[: len(classes)]
+def raster_legend(classes: ClassSet, masks: Sequence[Labels], *, y: float, errors: bool = False) -> tuple[str, float]:
+    """The classes in sight, by area, and with `errors` what the error mask's colours mean."""
+    areas = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)[: len(classes)]
     items = [
         (_swatch("#{:02x}{:02x}{:02x}".format(*classes.colors[k])), 12.0, classes.names[k])
         for k in np.argsort(-areas, kind="stable")
         if areas[k]
     ]
-    if scene.truth is not None:
+    if errors:
         items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
     return flow_legend(items, y)
+
+
+def photo_address(photo: Image.Image) -> str:
+    return data_uri("jpeg", _jpeg(photo))
+
+
+def mask_address(train_ids: Labels, classes: ClassSet) -> str:
+    """Train ids in the classes' colours; ignored pixels show the page."""
+    return data_uri("png", _mask_png(train_ids, _palette(classes)))
 
 
 def _swatch(color: str) -> str:

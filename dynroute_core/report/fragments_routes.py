@@ -15,7 +15,7 @@ from dynroute_core.report.examples import example_figure
 from dynroute_core.report.explorer_data import explorer_json, shipped_images
 from dynroute_core.report.explorer_page import explorer_block
 from dynroute_core.report.flow import image_route
-from dynroute_core.report.numbers import NOTHING, macs_text, percent, share_text, signed, significant
+from dynroute_core.report.numbers import NOTHING, macs_text, percent, share_text, signed
 from dynroute_core.report.relation_figures import class_correlation_figure, cost_in_order_figure
 from dynroute_core.report.relations import (
     CONFIDENCE,
@@ -207,7 +207,7 @@ def _class_words(run: Run) -> str:
     near = "" if beside is None else f" Costs of neighbouring images correlate with {signed(beside, 2)}."
     return (
         f"{len(clear)} of {len(found)} classes have an interval that leaves out 0; by chance alone about "
-        f"{significant(chance)} would. The strongest is {strongest.name} ({signed(strongest.rho or 0.0, 2)}): the "
+        f"{chance:.1f} would. The strongest is {strongest.name} ({signed(strongest.rho or 0.0, 2)}): the "
         f"quarter of the images with most of it costs {signed(strongest.effect_percent)} % of the mean against the "
         f"quarter with least. The {strongest.n} images come from {_count(sequences(run), 'sequence')}.{near} Small "
         f"things are here: {', '.join(small_things(run))} (each under {100 * RARE_SHARE:.0f} % of all pixels)."

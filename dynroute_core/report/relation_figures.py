@@ -24,7 +24,8 @@ def class_correlation_figure(run: Run) -> Picture:
     with figure_style():
         figure = Figure(figsize=(WIDTH_IN, 1.0 + 0.26 * len(found)), layout="constrained")
         ax = figure.subplots()
-        ax.set_title(f"Share of the picture and cost: {run.record.label}")
+        words = f"Share of the picture and cost: {run.record.label}"
+        figure.suptitle(words, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         for y, one in enumerate(found):
             _dot(ax, y, one, color)
         ax.axvline(0, color=BLACK, linewidth=0.9)
@@ -50,10 +51,11 @@ def cost_in_order_figure(run: Run) -> Picture:
     with figure_style():
         figure = Figure(figsize=(WIDTH_IN, 2.2), layout="constrained")
         ax = figure.subplots()
-        ax.set_title(f"Cost from image to image: {run.record.label}")
+        words = f"Cost from image to image: {run.record.label}"
+        figure.suptitle(words, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         ax.plot(np.arange(len(shares)), shares, color=color, marker="o", markersize=2.5, linewidth=1.1)
         ax.set(xlabel="image, by name", ylabel="% of all open")
     scale, unit = macs_unit(bound)
     low, high = (significant(float(value) / scale) for value in (costs.min(), costs.max()))
-    words = f"Cost of {len(costs)} images in the order of their names, {run.record.label}: from {low} to {high} {unit}."
-    return picture(figure, alt=words)
+    alt = f"Cost of {len(costs)} images in the order of their names, {run.record.label}: from {low} to {high} {unit}."
+    return picture(figure, alt=alt)
