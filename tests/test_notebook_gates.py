@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from notebook_runs import execute, shown
 
-from dynroute_core.report.committed import routed_runs
+from dynroute_core.report.routed import routed_runs
 from dynroute_core.report.fragments_inside import recorded_factors
 from dynroute_core.report.numbers import share_text
 

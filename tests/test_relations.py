@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sample_runs import sample_runs
 
-from dynroute_core.report.committed import Run, routed_runs
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.relation_figures import class_correlation_figure, cost_in_order_figure
 from dynroute_core.report.relations import (
     class_relations,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 from dynroute_core.report import svg
-from dynroute_core.report.committed import Run
+from dynroute_core.report.routed import Run
 from dynroute_core.report.explorer_data import Network, explorer_json, networks_of
 from dynroute_core.report.flow import Flow, all_open
 from dynroute_core.report.route_bars import BarScale, axis, bar_scale, ends

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from dynroute_core.record import EXAMPLES, example_names
-from dynroute_core.report.committed import Run, routed_runs
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.examples import example_figure
 from dynroute_core.report.explorer_data import explorer_json, shipped_images
 from dynroute_core.report.explorer_page import explorer_block

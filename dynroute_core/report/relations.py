@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynroute_core.report.committed import Run
+from dynroute_core.report.routed import Run
 
 Values = npt.NDArray[np.float64]
 
