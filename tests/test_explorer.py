@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_runs import FIXED, sample_runs
+from sample_runs import sample_runs
 
 from dynroute_core.record import ImageRoute
 from dynroute_core.report import explorer_data
-from dynroute_core.report.routed import Run, committed_runs, routed_runs
+from dynroute_core.report.committed import committed, results_in
 from dynroute_core.report.explorer_data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
 from dynroute_core.report.explorer_page import explorer_block
 from dynroute_core.report.flow import flow, image_route
 from dynroute_core.report.numbers import macs_of, share_text
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.threshold import at_threshold
 from dynroute_core.space import RoutingSpace
 
@@ -45,8 +46,7 @@ console.log(JSON.stringify(answers));
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Run, ...]:
-    sample_runs(tmp_path)
-    return routed_runs(tmp_path)
+    return sample_runs(tmp_path)
 
 
 def shipped(image: ImageRoute, space: RoutingSpace) -> ImageRoute:
@@ -107,9 +107,10 @@ def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[Run, 
 
 
 def test_networks_without_gates_have_nothing_to_explore(tmp_path: Path) -> None:
-    sample_runs(tmp_path)
-    assert [run.config.gate for run in committed_runs(tmp_path)].count(FIXED.gate) == 1
-    assert all(run.config.gate != "none" for run in routed_runs(tmp_path))
+    runs = sample_runs(tmp_path)
+    with results_in(tmp_path):
+        rows = {one.record.row for one in committed()}
+    assert rows - {run.record.row for run in runs} == {"network-fix"}
 
 
 def test_many_images_are_thinned_evenly_with_both_ends(runs: tuple[Run, ...], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,16 +14,16 @@ from sample_runs import sample_runs
 
 from dynroute_core.record import EXAMPLES, example_names
 from dynroute_core.report import fragments_routes
-from dynroute_core.report.routed import Run, committed_runs, routed_runs
+from dynroute_core.report.committed import committed
 from dynroute_core.report.fragments_routes import FRAGMENTS
 from dynroute_core.report.numbers import macs_text, percent
+from dynroute_core.report.routed import Run
 
 
 @pytest.fixture
 def shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The fragments as they would be with the sample runs committed."""
-    sample_runs(tmp_path)
-    runs = list(routed_runs(tmp_path))
+    runs = list(sample_runs(tmp_path))
     monkeypatch.setattr(fragments_routes, "routed_runs", lambda: runs)
     return runs
 
@@ -70,7 +70,7 @@ def test_pictures_appear_for_generated_streets_alone(shown_runs: list[Run]) -> N
 
 def test_no_photograph_is_committed() -> None:
     """CamVid's and Cityscapes' pictures have terms of their own."""
-    for run in committed_runs():
+    for run in committed():
         if run.record.data.name != "streets":
             assert not (run.folder / EXAMPLES).exists()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from notebook_runs import execute, shown
 
-from dynroute_core.report.routed import routed_runs
 from dynroute_core.report.fragments_inside import recorded_factors
 from dynroute_core.report.numbers import share_text
+from dynroute_core.report.routed import routed_runs
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sample_runs import sample_runs
 
-from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.relation_figures import class_correlation_figure, cost_in_order_figure
 from dynroute_core.report.relations import (
     class_relations,
@@ -24,6 +23,7 @@ from dynroute_core.report.relations import (
     sequences,
     small_things,
 )
+from dynroute_core.report.routed import Run
 
 N = 40
 
@@ -31,8 +31,7 @@ N = 40
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """N images whose cost grows with class 0; class 1 is a little noise, class 2 the rest, the others never occur."""
-    sample_runs(tmp_path)
-    base = routed_runs(tmp_path)[0]
+    base = sample_runs(tmp_path)[0]
     draw = np.random.default_rng(3)
     facts, routes = [], []
     others = (1000, *(0,) * (len(base.record.data.class_names) - 3))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from html import escape
 
 from dynroute_core.report import svg
-from dynroute_core.report.routed import Run
 from dynroute_core.report.explorer_data import Network, explorer_json, networks_of
 from dynroute_core.report.flow import Flow, all_open
 from dynroute_core.report.route_bars import BarScale, axis, bar_scale, ends
@@ -26,6 +25,7 @@ from dynroute_core.report.route_signs import (
     Plan,
     disc,
 )
+from dynroute_core.report.routed import Run
 from dynroute_core.report.routes import course, head, legend_picture, plan_of, scale_labels
 from dynroute_core.report.style import GREY, svg_picture
 

@@ -10,10 +10,10 @@ from dynroute_core.cell import GATE_BIAS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABELS, IGNORE
 from dynroute_core.experiments import experiment
 from dynroute_core.profiles import CLASSES, SIZES
-from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.data_figures import sample_figure, street
 from dynroute_core.report.gate_figures import Values, activation_figure, factor_figure, gate_cost_table
 from dynroute_core.report.numbers import NOTHING
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.space_tables import HEIGHT, WIDTH
 from dynroute_core.report.tables import markdown_table
 from dynroute_core.space import ModelConfig, RoutingSpace

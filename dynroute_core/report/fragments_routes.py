@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from dynroute_core.record import EXAMPLES, example_names
-from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.examples import example_figure
 from dynroute_core.report.explorer_data import explorer_json, shipped_images
 from dynroute_core.report.explorer_page import explorer_block
@@ -27,6 +26,7 @@ from dynroute_core.report.relations import (
     sequences,
     small_things,
 )
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.routes import legend_picture, mean_route_diagram, small_diagram
 from dynroute_core.report.style import Picture
 from dynroute_core.report.tables import escape_markdown, markdown_table

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynroute_core.report.routed import Run
 from dynroute_core.report.numbers import macs_unit, significant
 from dynroute_core.report.relations import Relation, class_relations, in_order
+from dynroute_core.report.routed import Run
 from dynroute_core.report.style import BLACK, BLUE, GREY, ROW_COLORS, WIDTH_IN, Picture, figure_style, picture
 
 
