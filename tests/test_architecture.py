@@ -45,6 +45,7 @@ LEVELS = {
     "launch": 6,
     "report": 6,
     "book": 7,
+    "explore": 6,
 }
 SIDEWAYS = {
     ("record", "runtime"),
@@ -67,6 +68,7 @@ SIDEWAYS = {
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),
+    ("explore", "report"),
 }
 DATA_LEVELS = {"labels": 0, "dataset": 1, "transforms": 2, "cityscapes": 3, "camvid": 3, "streets": 3, "loader": 4}
 
@@ -133,7 +135,7 @@ def test_the_core_needs_no_jupyter() -> None:
     code = (
         "import sys, dynroute_core, dynroute_core.pipeline, dynroute_core.launch\n"
         "print([m for m in sys.modules if m.split('.')[0] in "
-        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'matplotlib', 'pandas')])"
+        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'ipywidgets', 'matplotlib', 'pandas')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"
