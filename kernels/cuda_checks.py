@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from dynroute_kernels.cuda_problems import Sources
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor  # has no memory to point to
 
 DTYPES = (torch.bfloat16, torch.float32)
 CHANNEL_STEP = 16  # channels are multiples of this: one step of a tensor core
@@ -59,7 +60,7 @@ def check_count(**lists: Sequence[Tensor | int | None]) -> None:
 
 
 def pointers(*tensors: Tensor | None) -> list[int]:
-    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+    return [0 if tensor is None or isinstance(tensor, FakeTensor) else tensor.data_ptr() for tensor in tensors]
 
 
 def sizes(x: Tensor, out: Tensor) -> tuple[int, int, int, int, int, int]:

@@ -158,7 +158,7 @@ def gate_sums(
         check_same("sums", sums[i], (images, rows, outputs), torch.float32, given)
         problem = GateSums(*pointers(given, weight[i], bias[i]))
         problem.sources = source_records(sources[3 * i : 3 * i + 3], given)
-        problem.mode, problem.sums = mode.data_ptr(), sums[i].data_ptr()
+        problem.mode, problem.sums = pointers(mode, sums[i])
         problem.in_height, problem.in_width, problem.height, problem.width = height, width, *size
         problem.channels, problem.outputs, problem.rows, problem.tiles_per_row = channels, outputs, rows, tiles
         if small:
@@ -190,7 +190,8 @@ def decide(
         check_same("route", route[i], (images, RECORD), torch.uint8, record)
         check_same("mode", mode, (1,), torch.int32, record)
         check(pixels[i] >= 1 and 0 < paths[i] < 8, f"pixels={pixels[i]}, paths={paths[i]}: give ≥ 1 and bits 1 to 7.")
-        problem = Decide(mode=mode.data_ptr(), route=route[i].data_ptr(), gate=record.data_ptr())
+        problem = Decide()
+        problem.mode, problem.route, problem.gate = pointers(mode, route[i], record)
         problem.sources = source_records(sources[3 * i : 3 * i + 3], record)
         problem.pixels, problem.paths = pixels[i], paths[i]
         total, second, offset = sums[i], weight[i], bias[i]
@@ -273,7 +274,7 @@ def labels(logits: Tensor, out: Tensor) -> Launch:
     check_same("out", out, (images, *out.shape[1:]), torch.uint8, logits)
     fits = 0 < out.shape[1] <= 4 * height and 0 < out.shape[2] <= 4 * width
     check(fits, f"labels of {tuple(out.shape[1:])} from logits of {height}×{width}: give up to four times each side.")
-    problem = Labels(logits.data_ptr(), out.data_ptr(), height, width, classes, *out.shape[1:])
+    problem = Labels(*pointers(logits, out), height, width, classes, *out.shape[1:])
     return Launch("labels", logits, [problem])
 
 

@@ -92,7 +92,7 @@ def exact(*tensors: Tensor | None) -> list[Tensor | None]:
 
 
 def assert_near(found: Tensor, wanted: Tensor) -> None:
-    """float32 sums of up to some hundred products err by a few 1e-7 of the largest. bf16 rounds to 8 bits on the way out,
+    """float32 sums of some hundred products err by a few 1e-7 of the largest. bf16 rounds to 8 bits on the way out,
     and the depthwise result, the shrunk map and the window before the product; those errors are independent.
     """
     tolerance = 2e-6 if found.dtype == torch.float32 else 2**-7

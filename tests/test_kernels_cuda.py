@@ -6,12 +6,14 @@ threads in three orders, so that a missing barrier shows. It says nothing of spe
 
 from __future__ import annotations
 
+import cuda_benches
 import pytest
 import torch
-from cuda_benches import Bench, assert_near, bench, device, exact, float_bench, guards_hold  # noqa: F401
+from cuda_benches import Bench, assert_near, exact, guards_hold
 from dynroute_kernels import cuda_ops, reference_cuda
 from torch import Tensor
 
+device, bench, float_bench = cuda_benches.device, cuda_benches.bench, cuda_benches.float_bench  # fixtures
 OPERATORS = torch.ops.dynroute_cuda
 OPEN = (1.0, 1.0, 1.0, cuda_ops.OPEN)
 SHUT = (1.0, 0.0, 0.0, cuda_ops.CLOSED)
