@@ -62,7 +62,7 @@ def emulator_library() -> ctypes.CDLL:
     compiler = find_cxx()
     if compiler is None:
         raise BuildError("the emulator needs a C++17 compiler: install g++ or clang++, or name one in CXX.")
-    inputs = ["-x", "c++", str(SOURCES / "operators.cu"), str(SOURCES / "host" / "emulator.cpp")]
+    inputs = ["-x", "c++", *(str(SOURCES / name) for name in ("operators.cu", "host/emulator.cpp", "host/faults.cpp"))]
     library = _load(_built("cuda_emulator", [compiler, *EMULATOR_FLAGS, "-fPIC", "-shared", *inputs]))
     library.dynroute_emulator_error.restype = ctypes.c_char_p
     return library

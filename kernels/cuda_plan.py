@@ -1,8 +1,8 @@
 """The plan of one input size: where every map lies, and the launches of a forward pass in order.
 
-A plan is made once per size and run many times, as it is or as one CUDA graph. Each scale has one map, in which a cell's
-input becomes its output in place; a closed cell leaves it alone, so passing on is free. Cells of a layer go through each
-operator in one launch, coarsest first (they are few and long), whatever their sizes.
+A plan is made once per size and run many times, as it is or as one CUDA graph. Each scale has one map, in which a
+cell's input becomes its output in place; a closed cell leaves it alone, so passing on is free. Cells of a layer go
+through each operator in one launch, coarsest first (their blocks are few and long), whatever their sizes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ OPERATORS = torch.ops.dynroute_cuda
 class Plan:
     """What a run reads and leaves, and its steps.
 
-    images: N×3×H×W; route: cells × N × 4, uint8; mode: one RouteMode; gates: cells + 1 × N × 4, the last record ever open;
-    logits: N×K×h/4×w/4, float32; arena: every map, in bytes.
+    images: N×3×H×W; route: cells × N × 4, uint8; mode: one RouteMode; gates: cells + 1 × N × 4, the last record ever
+    open; logits: N×K×h/4×w/4, float32; arena: every map, in bytes.
     """
 
     images: Tensor
@@ -214,20 +214,21 @@ class _Planner:
         gated = [(cell, cell.reduce) for cell in cells if cell.reduce is not None]
         if gated:
             assert len(gated) == len(cells)
-            sums = [self._sums(c.scale, count, l.weight.shape[1]) for (c, l), count in zip(gated, pixels, strict=True)]
+            sums = [self._sums(cell, reduce, n) for (cell, reduce), n in zip(gated, pixels, strict=True)]
             maps = [self.maps[cell.scale] for cell in cells]
-            reduce = [[linear[i] for _, linear in gated] for i in range(2)]
-            self._step("gate_sums", maps, *reduce, sources, plan.mode, sums, small)
+            layers = [[linear[i] for _, linear in gated] for i in range(2)]
+            self._step("gate_sums", maps, *layers, sources, plan.mode, sums, small)
         factors = [[None if cell.factors is None else cell.factors[i] for cell in cells] for i in range(2)]
         routes, records = [plan.route[cell.index] for cell in cells], [self._record(cell) for cell in cells]
         bits = [cell.bits for cell in cells]
         self._step("decide", sums, *factors, sources, plan.mode, routes, records, pixels, bits)
 
-    def _sums(self, scale: int, pixels: int, outputs: int) -> Tensor:
-        if scale not in self.sums:
-            shape = (self.count, sum_rows(pixels)[0], outputs)
-            self.sums[scale] = torch.zeros(shape, device=self.network.device)
-        return self.sums[scale]
+    def _sums(self, cell: PackedCell, reduce: Linear, pixels: int) -> Tensor:
+        """The rows of a gate's sums; every cell of a scale uses the same."""
+        if cell.scale not in self.sums:
+            shape = (self.count, sum_rows(pixels)[0], reduce.weight.shape[1])
+            self.sums[cell.scale] = torch.zeros(shape, device=self.network.device)
+        return self.sums[cell.scale]
 
     def _send(self, cells: Sequence[PackedCell]) -> None:
         """Every path up and down of a layer in one launch."""
@@ -245,15 +246,16 @@ class _Planner:
                 paths.append((x, cell.down, record, down, DOWN, 2))
         if paths:
             x, linear, gate, out, slot, stride = (list(column) for column in zip(*paths, strict=True))
-            self._step("pointwise", x, [l.weight for l in linear], [l.bias for l in linear], gate, out, slot, stride)
+            self._step("pointwise", x, *map(list, zip(*linear, strict=True)), gate, out, slot, stride)
 
     def _head(self) -> None:
         """Coarse to fine: what the last cells keep, plus the narrowed and enlarged map of the coarser scale."""
         network = self.network
-        for scale in reversed(range(SCALES)):
+        last = len(network.narrow)
+        for scale in reversed(range(last + 1)):
             kept = self._source(network.layers - 1, scale, KEEP)
             # The record that is ever open makes an unreached map one of zeros, with or without something from above.
-            up = self.ups[scale + 1] if scale < SCALES - 1 else None
+            up = self.ups[scale + 1] if scale < last else None
             sources = [self.ever, kept, None if up is None else self.ever]
             self._step("assemble", [self.maps[scale]], [None], [up], sources)
             linear = network.narrow[scale - 1] if scale > 0 else network.fuse

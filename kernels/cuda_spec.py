@@ -1,4 +1,4 @@
-"""A folded network as the CUDA kernels take it: convolutions with biases in place of batch norms, and how cells are joined.
+"""A folded network as the CUDA kernels take it: convolutions with biases in place of batch norms, and its cells.
 
 Holds no maps and runs nothing; knows neither `Segmenter` nor checkpoints. Weights are float32 as torch has them
 (outputs × inputs per group × rows × columns) and are laid out here the way the operators read them.
@@ -53,10 +53,10 @@ class CellSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """The whole network. channels: of scale 0; mean: of the three colours; cells: in forward order, the initial one first.
+    """The whole network. channels: of scale 0; mean: of the three colours; cells: in forward order, the initial first.
 
     stem: the first convolution, then two separable pairs or two dense convolutions, the last of stride 2. narrow: the
-    head's 1×1 from scale 1, 2 and 3 to the one finer.
+    head's 1×1 from scale 1 on to the one finer, as far as the head goes.
     """
 
     layers: int
@@ -67,7 +67,7 @@ class NetworkSpec:
     stem_first: Convolution
     stem_rest: tuple[SeparablePair, SeparablePair] | tuple[Convolution, Convolution]
     cells: tuple[CellSpec, ...]
-    narrow: tuple[Convolution, Convolution, Convolution]
+    narrow: tuple[Convolution, ...]
     fuse: Convolution
     predictor: Convolution
 

@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class PackedCell:
-    """index: of its record; bits: which slots it has; reduce and factors: its gate's two layers, None without a gate."""
+    """index: of its record; bits: the slots it has; reduce and factors: its gate's two layers, None without a gate."""
 
     index: int
     scale: int
