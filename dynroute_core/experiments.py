@@ -34,6 +34,7 @@ from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCAL
 from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.train import TrainConfig
+from dynroute_core.weights import Weights
 
 Profile = Literal["smoke", "demo", "full"]
 
@@ -79,6 +80,7 @@ class Experiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -15,8 +15,10 @@ LEVELS = {
     "space": 0,
     "published": 0,
     "profiles": 0,
+    "marks": 0,
     "record": 0,
     "runtime": 0,
+    "signals": 0,
     "cost": 1,
     "static_routes": 1,
     "route_files": 2,
@@ -48,7 +50,9 @@ LEVELS = {
     "explore": 6,
 }
 SIDEWAYS = {
+    ("record", "marks"),
     ("record", "runtime"),
+    ("signals", "runtime"),
     ("cell", "operations"),
     ("model", "cell"),
     ("model", "operations"),
