@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from dynroute_core.common import find_source, source_of
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.loader import open_dataset
 from dynroute_core.data.streets import generate_streets
@@ -110,15 +111,27 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
 def plan(
     experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs"), force: bool = False
 ) -> Plan:
-    """What `run` would do, and why. Opens (streets: generates) the data; trains nothing."""
-    return plan_opened(experiment, open_data(experiment, data_root), out, force=force)
+    """What `run` would do, and why. Opens (streets: generates) the data; trains nothing.
+
+    Raises as `open_data` and `settled`.
+    """
+    data = open_data(experiment, data_root)
+    return plan_opened(settled(experiment, data, out), data, out, force=force)
+
+
+def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+    """The experiment as its key wants it: a common network's holds the key of the finished run that it is taken from,
+    which with the share decides its paths. Raises BlockedError where there is no such run."""
+    if experiment.common is None:
+        return experiment
+    source = source_of(experiment)
+    return find_source(experiment, source, run_key(source, data), out)
 
 
 def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
-    stem = f"{experiment.profile}-{experiment.data.name}-seed{experiment.seed}-"
-    folder = out / experiment.row / (stem + key[:8])
+    folder, stem = out / experiment.folder(key), experiment.folder("").name
     if force:
         return Plan(folder, key, False, "forced")
     if (folder / RECORD).exists():

@@ -52,6 +52,8 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     # Through JSON, as the record came: lists and tuples are then one.
     ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (_config(record), own))
     groups = ("model.", "train.")
+    if ours.get("common.source"):  # its paths come from another run, which is how the row is meant
+        ours["model.paths"] = rows["model.paths"]
     return tuple(sorted(name for name in ours | rows if name.startswith(groups) and ours.get(name) != rows.get(name)))
 
 
