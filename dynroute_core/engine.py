@@ -1,111 +1,172 @@
-"""Fast inference in plain torch: the network of `model.py` without what need not be computed. Needs no compiler.
+"""Fast inference: the network of `model.py` without what need not be computed.
 
 Takes a trained `Segmenter`; gives the same logits, gates and labels. What differs: batch norm is folded into the
-convolutions; activations are channels-last; images go through one by one, so that a batch costs what its images cost
-and not their union; `labels` never holds full-size logits. `model.py` is the specification: tests hold the two equal.
+convolutions; images go through one by one, so that a batch costs what its images cost and not their union; `labels`
+never holds full-size logits. `model.py` is the specification: tests hold the two equal. How an image is computed is a
+backend's business (`engine_backend.py`); this file checks, loops and assembles.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence, Set
+import importlib
+import sys
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from functools import cache
+from typing import get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils import fuse_conv_bn_eval
+from torch import Tensor
 
+from dynroute_core import engine_torch
 from dynroute_core.cell import RouteFactors
 from dynroute_core.cost import CellGate
-from dynroute_core.model import RoutingOutput, Segmenter, check_images
-from dynroute_core.operations import ConvNorm
-from dynroute_core.space import Route
+from dynroute_core.engine_backend import (
+    Backend,
+    BackendName,
+    BackendUnavailableError,
+    ForcedRoute,
+    ImageGates,
+    Loader,
+    folded,
+)
+from dynroute_core.model import Routing, RoutingOutput, Segmenter, check_images
+from dynroute_core.space import Cell, ModelConfig, Route
 
-STRIP = 64  # rows of quarter-size logits that `labels` enlarges at a time: a few MB at 2048 columns
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+COMPILED = {"native": "cpu", "cuda": "cuda"}  # the compiled backends, each with the device it is for
+MAX_CLASSES = 256  # of uint8 labels
+
+
+@dataclass(frozen=True)
+class Segmentation(Routing):
+    """Labels and what they cost. labels: N×H×W train ids, uint8; gates, costs and routes as in `RoutingOutput`."""
+
+    labels: Tensor
+    gates: dict[Cell, CellGate]
+    config: ModelConfig
 
 
 class InferenceEngine:
-    """A frozen, folded copy of `model`, on its device. dtype: of weights and activations; bfloat16 moves half the
-    bytes.
+    """A frozen, folded copy of `model`, on its device.
 
-    The model is neither changed nor kept. Raises ValueError for another dtype.
+    dtype: of weights and activations; bfloat16 moves half the bytes. backend: "torch" runs anywhere; "native" and
+    "cuda" are compiled for their device; "auto" takes the compiled one where it can, else torch, saying why once on
+    standard error. The model is neither changed nor kept.
+
+    Raises ValueError for another dtype or backend, BackendUnavailableError where the named backend cannot run.
     """
 
-    def __init__(self, model: Segmenter, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Segmenter, *, dtype: torch.dtype = torch.float32, backend: BackendName = "auto") -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype={dtype}: choose from {', '.join(str(known) for known in DTYPES)}.")
         self.dtype = dtype
-        self._network = copy.deepcopy(model).eval().requires_grad_(False)
-        fold_batch_norms(self._network)
-        self._network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.config, self._space = model.config, model.space
+        self._backend = _choose(backend, model, dtype)
+
+    def describe(self) -> str:
+        """The backend, its dtype and what of the machine it uses: what records say of how they were evaluated."""
+        return f"engine {self._backend.describe()}"
 
     @torch.inference_mode()
     def __call__(
         self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
     ) -> RoutingOutput:
-        """As `Segmenter.forward` in evaluation: N×3×H×W BGR images, 0..255 → logits N×K×H×W and the gates."""
-        check_images(images)
-        outputs = [
-            self._network(image, route=one, route_factors=route_factors)
-            for image, one in zip(self._one_by_one(images), _per_image(route, len(images)), strict=True)
-        ]
-        gates = {
-            cell: CellGate(
-                torch.cat([output.gates[cell].factors for output in outputs]),
-                torch.cat([output.gates[cell].state for output in outputs]),
-            )
-            for cell in outputs[0].gates
-        }
-        return RoutingOutput(torch.cat([output.logits for output in outputs]), gates, self._network.config)
+        """As `Segmenter.forward` in evaluation: N×3×H×W BGR images, 0..255 → logits N×K×H×W and the gates.
+
+        Logits are float32 (float64 from a float64 engine). Raises ValueError as the model does.
+        """
+        height, width = check_images(images)
+        single = torch.float64 if self.dtype == torch.float64 else torch.float32
+        logits = torch.empty(len(images), self.config.classes, height, width, dtype=single, device=images.device)
+        gates = self._each(self._backend.logits, images, logits, route, route_factors)
+        return RoutingOutput(logits, gates, self.config)
 
     @torch.inference_mode()
+    def segment(
+        self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
+    ) -> Segmentation:
+        """Labels and gates in one go: the argmax of the logits, which are never held at full size."""
+        height, width = check_images(images)
+        if self.config.classes > MAX_CLASSES:
+            raise ValueError(f"{self.config.classes} classes do not fit uint8 labels: take the argmax of the logits.")
+        labels = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
+        gates = self._each(self._backend.labels, images, labels, route, route_factors)
+        return Segmentation(labels, gates, self.config)
+
     def labels(
         self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
     ) -> Tensor:
-        """Train ids N×H×W, uint8: the argmax of the logits, enlarged strip by strip."""
-        height, width = check_images(images)
-        found = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
-        ways = _per_image(route, len(images))
-        for index, image in enumerate(self._one_by_one(images)):
-            quarter, _ = self._network.quarter_logits(image, route=ways[index], route_factors=route_factors)
-            _argmax_in_strips(quarter, found[index])
-        return found
+        """Train ids N×H×W, uint8: `segment(...).labels`."""
+        return self.segment(images, route=route, route_factors=route_factors).labels
 
-    def _one_by_one(self, images: Tensor) -> list[Tensor]:
-        return [image.contiguous(memory_format=torch.channels_last) for image in images.split(1)]
+    def _each(
+        self,
+        run: Callable[[Tensor, ForcedRoute | None, Tensor], ImageGates],
+        images: Tensor,
+        out: Tensor,
+        route: Route | Sequence[Route] | None,
+        route_factors: RouteFactors,
+    ) -> dict[Cell, CellGate]:
+        """Every image by itself into its slice of `out`; the gates of the batch."""
+        ways = self._forced(route, route_factors, len(images))
+        found = [run(image, way, into) for image, way, into in zip(images.split(1), ways, out, strict=True)]
+        factors = torch.stack([gates.factors for gates in found])
+        states = torch.stack([gates.states for gates in found])
+        cells = self._space.cells
+        widths = [len(self._space.paths(cell)) for cell in cells]
+        return {
+            cell: CellGate(part, state)
+            for cell, part, state in zip(cells, factors.split(widths, dim=1), states.unbind(1), strict=True)
+        }
+
+    def _forced(
+        self, route: Route | Sequence[Route] | None, route_factors: RouteFactors, count: int
+    ) -> list[ForcedRoute | None]:
+        if route_factors not in get_args(RouteFactors):
+            raise ValueError(f"route_factors={route_factors!r}: choose from {', '.join(get_args(RouteFactors))}.")
+        if route is None:
+            return [None] * count
+        routes = [route] * count if isinstance(route, Set) else list(route)
+        if len(routes) != count:
+            raise ValueError(f"{len(routes)} routes for {count} images: give one for all, or one per image.")
+        checked = {each: self._space.check_route(each) for each in set(routes)}
+        paths = self._space.all_paths
+        forced = {e: ForcedRoute(tuple(p in r for p in paths), route_factors) for e, r in checked.items()}
+        return [forced[each] for each in routes]
 
 
-def fold_batch_norms(network: nn.Module) -> None:
-    """Replaces the norm of every ConvNorm inside `network`, in place, by weights of its convolution."""
-    for module in network.modules():
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-            if len(module) == 3:
-                module.relu = nn.ReLU(inplace=True)
+def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backend:
+    if backend not in get_args(BackendName):
+        raise ValueError(f"backend={backend!r}: choose from {', '.join(get_args(BackendName))}.")
+    device = model.head.predictor.weight.device.type
+    if backend == "torch":
+        return engine_torch.load(folded(model, dtype), dtype)
+    if backend == "auto":
+        compiled = next((name for name, wanted in COMPILED.items() if wanted == device), None)
+        try:
+            if compiled is not None:
+                return _loader(compiled)(folded(model, dtype), dtype)
+        except BackendUnavailableError as error:
+            _say_once(f"engine: plain torch instead of the {compiled} backend: {error}")
+        return engine_torch.load(folded(model, dtype), dtype)
+    if COMPILED[backend] != device:
+        raise BackendUnavailableError(
+            f"backend={backend!r} runs on {COMPILED[backend]}, the model is on {device}: move the model, or give auto."
+        )
+    return _loader(backend)(folded(model, dtype), dtype)
 
 
-def _per_image(route: Route | Sequence[Route] | None, count: int) -> Sequence[Route | None]:
-    if route is None or isinstance(route, Set):
-        return [route] * count
-    if len(route) != count:
-        raise ValueError(f"{len(route)} routes for {count} images: give one for all, or one per image.")
-    return route
+def _loader(name: str) -> Loader:
+    """The `load` of a compiled backend's module, imported only now: it may need a compiler."""
+    module = f"dynroute_core.engine_{name}"
+    try:
+        load: Loader = importlib.import_module(module).load
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(f"{error.name} is not installed here. Give backend='torch'.") from error
+    return load
 
 
-def _argmax_in_strips(quarter: Tensor, out: Tensor) -> None:
-    """argmax of the ×4 bilinear enlargement of 1×K×h×w, cropped to `out`'s H×W, without holding the enlargement.
-
-    A strip is enlarged with one row more on each side, as far as there is one, and these rows' share is cut off.
-    """
-    rows, (height, width) = quarter.shape[-2], out.shape
-    for first in range(0, rows, STRIP):
-        last = min(first + STRIP, rows)
-        above, below = max(first - 1, 0), min(last + 1, rows)
-        strip = F.interpolate(quarter[..., above:below, :], scale_factor=4, mode="bilinear", align_corners=False)
-        top, bottom = 4 * first, min(4 * last, height)
-        if top >= height:
-            return
-        skip = top - 4 * above
-        out[top:bottom] = strip[0, :, skip : skip + bottom - top, :width].argmax(0)
+@cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)

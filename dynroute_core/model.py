@@ -79,11 +79,9 @@ class Head(nn.Module):
         return logits
 
 
-@dataclass(frozen=True)
-class RoutingOutput:
-    """What a forward pass gives: logits N×K×H×W at the images' size, and every cell's gate."""
+class Routing:
+    """What the gates of N images say: costs and routes. For dataclasses that hold gates and the network's config."""
 
-    logits: Tensor
     gates: Mapping[Cell, CellGate]
     config: ModelConfig
 
@@ -102,8 +100,17 @@ class RoutingOutput:
                 for path, sent in zip(space.paths(cell), opened[image].tolist(), strict=True)
                 if sent
             )
-            for image in range(len(self.logits))
+            for image in range(len(next(iter(rows.values()))))
         ]
+
+
+@dataclass(frozen=True)
+class RoutingOutput(Routing):
+    """What a forward pass gives: logits N×K×H×W at the images' size, and every cell's gate."""
+
+    logits: Tensor
+    gates: Mapping[Cell, CellGate]
+    config: ModelConfig
 
 
 class Segmenter(nn.Module):

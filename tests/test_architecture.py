@@ -28,7 +28,12 @@ LEVELS = {
     "metrics": 3,
     "checkpoint": 3,
     "original": 3,
+    "weights": 3,
     "engine": 3,
+    "engine_backend": 3,
+    "engine_torch": 3,
+    "engine_native": 3,
+    "engine_cuda": 3,
     "train": 4,
     "evaluate": 4,
     "curve": 4,
@@ -37,22 +42,36 @@ LEVELS = {
     "plan": 6,
     "outcome": 6,
     "pipeline": 6,
+    "export": 6,
     "launch": 6,
     "report": 6,
+    "book": 7,
+    "explore": 6,
 }
 SIDEWAYS = {
     ("record", "runtime"),
     ("cell", "operations"),
     ("model", "cell"),
     ("model", "operations"),
+    ("engine", "engine_backend"),
+    ("engine", "engine_torch"),
+    ("engine_torch", "engine_backend"),
+    ("engine_native", "engine_backend"),
+    ("engine_cuda", "engine_backend"),
+    ("original", "checkpoint"),
+    ("weights", "checkpoint"),
+    ("weights", "original"),
     ("curve", "train"),
     ("plan", "common"),
     ("pipeline", "common"),
     ("pipeline", "outcome"),
     ("pipeline", "plan"),
+    ("export", "pipeline"),
+    ("export", "plan"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),
+    ("explore", "report"),
 }
 DATA_LEVELS = {"labels": 0, "dataset": 1, "transforms": 2, "cityscapes": 3, "camvid": 3, "streets": 3, "loader": 4}
 
@@ -119,7 +138,7 @@ def test_the_core_needs_no_jupyter() -> None:
     code = (
         "import sys, dynroute_core, dynroute_core.pipeline, dynroute_core.launch\n"
         "print([m for m in sys.modules if m.split('.')[0] in "
-        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'matplotlib', 'pandas')])"
+        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'ipywidgets', 'matplotlib', 'pandas')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"
