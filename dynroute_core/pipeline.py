@@ -19,6 +19,7 @@ import msgspec
 import torch
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
+from dynroute_core.common import OPEN_PATHS, common_network, start_weights
 from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
@@ -26,7 +27,17 @@ from dynroute_core.evaluate import Evaluation, Predictor, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.outcome import make_record, make_routes, write_examples
-from dynroute_core.plan import Opened, Plan, find_data, ingredients, open_data, plan, plan_opened, settled
+from dynroute_core.plan import (
+    Opened,
+    Plan,
+    find_data,
+    ingredients,
+    open_data,
+    plan,
+    plan_opened,
+    require_route,
+    settled,
+)
 from dynroute_core.record import (
     CHECKPOINT,
     CURVE,
@@ -60,7 +71,7 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. phase: data, train, precise_bn or evaluate; text: what a progress bar shows beside it."""
+    """How far a run is. phase: data, paths, train, precise_bn, evaluate; text: what a progress bar shows beside it."""
 
     phase: str
     done: int
@@ -101,7 +112,7 @@ def run(
     chosen_device = pick_device(device)
     say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
     data = open_data(experiment, data_root)
-    experiment = settled(experiment)
+    experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
@@ -109,9 +120,20 @@ def run(
     with locked(planned.folder), Signals() as signals:
         remove_stale(planned.folder)
         if force:
-            for name in (RECORD, CHECKPOINT, CURVE):
+            for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
                 (planned.folder / name).unlink(missing_ok=True)
         write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
+        if experiment.common is not None:
+            images, total = eval_samples(data.train, experiment.data.workers), len(data.train)
+            experiment = common_network(
+                experiment,
+                images,
+                data.train_fingerprint,
+                planned.folder,
+                chosen_device,
+                each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+            )
+            require_route(experiment)
         record = _Attempt(experiment, data, planned, chosen_device, say, signals).finish()
     return Run(planned.folder, record, False, planned.reason)
 
@@ -142,6 +164,8 @@ class _Attempt:
             self._restore(load_snapshot(self.folder / CHECKPOINT))
         elif experiment.weights is not None:
             self._take(experiment.weights)
+        elif experiment.common is not None and experiment.common.fine_tune:
+            start_weights(self.model, experiment, self.folder.parent.parent)
 
     def finish(self) -> Record:
         if not self.trained:

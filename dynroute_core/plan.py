@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from dynroute_core.common import find_source, source_of
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.loader import open_dataset
 from dynroute_core.data.streets import generate_streets
@@ -119,29 +120,37 @@ def plan(
     Raises as `open_data` and `settled`.
     """
     data = open_data(experiment, data_root)
-    return plan_opened(settled(experiment), data, out, force=force)
+    return plan_opened(settled(experiment, data, out), data, out, force=force)
 
 
-def settled(experiment: Experiment) -> Experiment:
-    """The experiment as its key wants it: given weights hashed, a forced route checked.
+def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+    """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
+    finished run that it is taken from, which with the share decides its paths.
 
-    Raises BlockedError where the weights cannot be read, UsageError where the network lacks a path of the route.
+    Raises BlockedError where weights or that run are missing, UsageError for a forced route of another network.
     """
+    require_route(experiment)
+    if experiment.weights is not None:
+        experiment = replace(experiment, weights=experiment.weights.hashed())
+    if experiment.common is None:
+        return experiment
+    source = source_of(experiment)
+    return find_source(experiment, source, run_key(source, data), out)
+
+
+def require_route(experiment: Experiment) -> None:
+    """Raises UsageError where the network lacks a path of the route it is to be forced on."""
     if (route := experiment.evaluate.route) is not None:
         try:
             RoutingSpace.of(experiment.model).parse_paths(route.paths)
         except ValueError as error:
             raise UsageError(f"evaluate.route: {error}") from error
-    if experiment.weights is not None:
-        return replace(experiment, weights=experiment.weights.hashed())
-    return experiment
 
 
 def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
-    stem = f"{experiment.profile}-{experiment.data.name}-seed{experiment.seed}-"
-    folder = out / experiment.row / (stem + key[:8])
+    folder, stem = out / experiment.folder(key), experiment.folder("").name
     if force:
         return Plan(folder, key, False, "forced")
     if (folder / RECORD).exists():

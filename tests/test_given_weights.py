@@ -131,8 +131,7 @@ def test_a_forced_route_never_stands_beside_a_published_number(finished: pipelin
         profile="full",
         data=replace(record.data, name="cityscapes", val_images=500),
         costs=replace(record.costs, nominal_height=1024, nominal_width=2048),
-        config=record.config
-        | {"evaluate": {"route": {"name": "all-open", "paths": ["init>keep"], "factors": "one"}}},
+        config=record.config | {"evaluate": {"route": {"name": "all-open", "paths": ["init>keep"], "factors": "one"}}},
     )
     assert "forced route all-open: 1 paths" in why_not_comparable(paper)
 

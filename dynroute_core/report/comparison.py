@@ -54,6 +54,8 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     # Through JSON, as the record came: lists and tuples are then one.
     ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
+    if ours.get("common.source"):  # its paths come from another run, which is how the row is meant
+        ours.pop("model.paths", None)
     mine = sorted(name for name in ours if name.startswith(groups))
     return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
 
