@@ -22,7 +22,6 @@ from dynroute_core.record import CHECKPOINT, read_curve, read_record
 from dynroute_core.report.comparison import why_not_comparable
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import RoutingSpace, path_name
-from dynroute_core.static_routes import static_route
 from dynroute_core.weights import Weights
 
 HERE = {"device": "cpu"}
@@ -104,7 +103,7 @@ def forced(chosen: Experiment, paths: tuple[str, ...], factors: str = "one") -> 
 @pytest.mark.parametrize("factors", ["one", "gate"])
 def test_a_forced_route_is_the_models_own(tiny, streets, finished, tmp_path, factors) -> None:  # noqa: F811
     space = RoutingSpace.of(tiny.model)
-    route = static_route("unet", space.layers) if factors == "one" else frozenset(space.all_paths)
+    route = frozenset(key for key in space.all_paths if factors == "gate" or key[1] == "keep")
     chosen = forced(with_weights(tiny, finished.folder / CHECKPOINT), tuple(map(path_name, route)), factors)
     record = run(chosen, data_root=streets, out=tmp_path, **HERE).record
     model = trained(finished, tiny)
