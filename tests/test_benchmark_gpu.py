@@ -12,6 +12,7 @@ from sample_models import images, small_config
 
 from dynroute_core import Segmenter
 from dynroute_core.cost import cost_table
+from dynroute_core.space import ModelConfig
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -40,11 +41,15 @@ def test_routes_cost_what_the_model_says(gpu):
     table = cost_table(config, height=64, width=128, accounting="paper")
     routes = gpu.routes_by_share(config, (64, 128))
     assert len(routes) == 10 and routes[-1] == (1.0, frozenset(model.space.all_paths))
-    for wanted, (share, route) in zip(gpu.SHARES, routes, strict=True):
+    for _, route in routes:
         with torch.inference_mode():
             cost = model(images(1, 32, 32), route=route).cost(height=64, width=128, accounting="paper")
         assert cost.realised_macs.item() - sum(table.gates.values()) == gpu.forced_macs(model.space, table, route)
-        assert abs(share - wanted) < 0.1 or wanted < 0.3  # stem and head alone cost more than the smallest shares
+
+
+def test_routes_of_the_published_network_are_near_each_tenth(gpu):
+    for wanted, (share, _) in zip(gpu.SHARES, gpu.routes_by_share(ModelConfig(), (1024, 2048)), strict=True):
+        assert abs(share - wanted) < 0.01  # of 2000 drawn, some lie that near; the draw is seeded
 
 
 def test_masks_name_the_slots(gpu):
