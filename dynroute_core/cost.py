@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 from dynroute_core.space import (
     FINEST_STRIDE,
     OPEN_THRESHOLD,
-    SCALES,
     SMALL_GATE_SHRINK,
     Cell,
     ModelConfig,
@@ -170,7 +169,7 @@ def head_macs(config: ModelConfig, height: int, width: int) -> int:
 
     narrowing = sum(
         conv_norm_relu_macs(1, space.channels_at(scale), space.channels_at(scale) // 2, pixels(scale))
-        for scale in range(1, SCALES)
+        for scale in range(1, space.head_scales)
     )
     fuse = conv_norm_relu_macs(1, config.channels, config.channels, pixels(0))
     return narrowing + fuse + conv_macs(3, config.channels, config.classes, pixels(0))

@@ -55,20 +55,26 @@ class Stem(nn.Sequential):
 
 
 class Head(nn.Module):
-    """The last layer's keeps f0..f3 → logits N×K×H×W at scale 0: coarse to fine, halving channels and doubling size."""
+    """The last layer's keeps f0..f3 → logits N×K×H×W at scale 0: coarse to fine, halving channels and doubling size.
 
-    def __init__(self, channels: int, classes: int) -> None:
+    scales: how many it goes through; a fixed network's begins at the coarsest that its last layer sends.
+    """
+
+    def __init__(self, channels: int, classes: int, scales: int = SCALES) -> None:
         super().__init__()
         self.narrow = nn.ModuleList(
-            ConvNorm(channels * 2**scale, channels * 2 ** (scale - 1), relu=True) for scale in range(1, SCALES)
+            ConvNorm(channels * 2**scale, channels * 2 ** (scale - 1), relu=True) for scale in range(1, scales)
         )
         self.fuse = ConvNorm(channels, channels, relu=True)
         self.predictor = nn.Conv2d(channels, classes, 3, padding=1)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        y = features[-1]
-        for scale in range(SCALES - 1, 0, -1):
-            y = double_size(self.narrow[scale - 1](y)) + features[scale - 1]
+    def forward(self, features: Sequence[Tensor | None]) -> Tensor:
+        """features: one per scale, finest first; None, never the last, where nothing arrives."""
+        *finer, y = features
+        assert y is not None
+        for scale in reversed(range(len(finer))):
+            y, arrived = double_size(self.narrow[scale](y)), finer[scale]
+            y = y if arrived is None else y + arrived
         logits: Tensor = self.predictor(self.fuse(y))
         return logits
 
@@ -132,7 +138,7 @@ class Segmenter(nn.Module):
                 for cell in self.space.cells
             }
         )
-        self.head = Head(config.channels, config.classes)
+        self.head = Head(config.channels, config.classes, self.space.head_scales)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).view(1, 3, 1, 1), persistent=False)
         self.initialise()
 
@@ -184,12 +190,12 @@ class Segmenter(nn.Module):
         bottom, right = -height % COARSEST_STRIDE, -width % COARSEST_STRIDE
         return F.pad(images.to(dtype) - mean, (0, right, 0, bottom))
 
-    def _walk(self, stem: Tensor, forced: Mapping[Cell, Forced]) -> tuple[list[Tensor], dict[Cell, CellGate]]:
-        """Visits the cells in order; gives the head's four features and every cell's gate."""
+    def _walk(self, stem: Tensor, forced: Mapping[Cell, Forced]) -> tuple[list[Tensor | None], dict[Cell, CellGate]]:
+        """Visits the cells in order; gives the head's features and every cell's gate."""
         nobody = torch.zeros(len(stem), dtype=torch.bool, device=stem.device)
         arrived = {cell: Arrived(None, nobody) for cell in self.space.cells}
         arrived[INITIAL].add(Sent(stem, ~nobody))
-        last = [Arrived(None, nobody) for _ in range(SCALES)]
+        last = [Arrived(None, nobody) for _ in range(self.space.head_scales)]
         gates: dict[Cell, CellGate] = {}
         for cell in self.space.cells:
             here = arrived.pop(cell)
@@ -201,7 +207,9 @@ class Segmenter(nn.Module):
                 target = self.space.target(cell, path)
                 (last[cell.scale] if target is None else arrived[target]).add(what)
         features = [slot.features for slot in last]
-        return [self._zeros(stem, k) if f is None else f for k, f in enumerate(features)], gates
+        if features[-1] is None:  # the head begins here, be it with zeros
+            features[-1] = self._zeros(stem, len(features) - 1)
+        return features, gates
 
     def _zeros(self, like: Tensor, scale: int) -> Tensor:
         n, _, height, width = like.shape

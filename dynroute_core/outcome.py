@@ -39,7 +39,7 @@ from dynroute_core.record import (
     example_names,
 )
 from dynroute_core.runtime import SourceFacts, device_name, versions, write_whole
-from dynroute_core.space import RoutingSpace
+from dynroute_core.space import RoutingSpace, path_name
 
 STATE_LETTERS = {OPEN: "o", CLOSED: "c", DEAD: "d"}
 
@@ -155,7 +155,7 @@ def make_routes(row: str, key: str, space: RoutingSpace, evaluation: Evaluation)
         layers=space.layers,
         channels=space.channels,
         cells=tuple(str(cell) for cell in space.cells),
-        paths=tuple(f"{cell}>{path}" for cell, path in space.all_paths),
+        paths=tuple(path_name(path) for path in space.all_paths),
         images=tuple(one(image) for image in evaluation.images),
     )
 

@@ -4,6 +4,9 @@ is.
 Takes a `ModelConfig`; gives cells, paths and sizes. Geometry is written here once: the model, the cost accounting, the
 engine and the figures all walk `RoutingSpace`. No torch here, no weights, no costs.
 
+A *restricted* space holds some of the paths only, and the cells that these join: a fixed network, whose other cells do
+not exist. What walks the space follows without being told.
+
 Legend: *layer* l = 0..L-1 (the initial cell is layer -1), *scale* k = 0..3 (stride 4·2^k, C·2^k channels).
 """
 
@@ -48,7 +51,10 @@ class ModelConfig:
     """What fixes a network. The defaults are the paper's Layer16 with full gates, for the 19 classes of Cityscapes.
 
     channels: C of scale 0; scale k has C·2^k. stem_channels: width of the stem's first two convolutions (64 in every
-    published row, whatever C is). Raises ValueError for values that no network can have.
+    published row, whatever C is). paths: the sub-graph that a fixed network consists of, each path as `CELL>PATH`
+    (`init>keep`, `3.2>up`), in any order; empty for the whole space. Fixed networks have no gates: a closed cell of
+    theirs would pass its input along a `keep` that they may not have. Raises ValueError for values that no network can
+    have.
     """
 
     layers: int = 16
@@ -58,6 +64,7 @@ class ModelConfig:
     operations: tuple[OperationName, ...] = ("sep_conv_3x3", "skip_connect")
     stem: StemKind = "separable"
     stem_channels: int = 64
+    paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("layers", 1), ("channels", 2), ("classes", 1), ("stem_channels", 1)):
@@ -73,6 +80,11 @@ class ModelConfig:
             unknown = [value for value in given if value not in allowed]
             if unknown or not given:
                 raise ValueError(f"{name}={unknown or 'empty'}: choose from {', '.join(allowed)}.")
+        if self.paths:
+            if self.gate != "none":
+                raise ValueError(f"paths with gate={self.gate!r}: a fixed network has no gates; give gate='none'.")
+            # One sub-graph, one spelling: configs that mean the same network are equal, and give the same key.
+            object.__setattr__(self, "paths", tuple(map(path_name, RoutingSpace.of(self).all_paths)))
 
 
 class Cell(NamedTuple):
@@ -87,28 +99,47 @@ class Cell(NamedTuple):
 
 INITIAL = Cell(-1, 0)
 
-Route = frozenset[tuple[Cell, PathName]]
-"""The set of open paths, each named by the cell it leaves."""
+PathKey = tuple[Cell, PathName]
+"""A path, by the cell it leaves."""
+
+Route = frozenset[PathKey]
+"""The set of open paths."""
+
+
+def path_name(path: PathKey) -> str:
+    """A path as files and settings write it: `3.2>up`."""
+    return f"{path[0]}>{path[1]}"
 
 
 @dataclass(frozen=True)
 class RoutingSpace:
-    """The cells and paths of a network of `layers` layers whose finest scale has `channels` channels."""
+    """The cells and paths of a network of `layers` layers whose finest scale has `channels` channels.
+
+    kept: the only paths of a restricted space; empty: every path. Made by `of` and `restricted`, which check it.
+    """
 
     layers: int
     channels: int
+    kept: Route = frozenset()
 
     @classmethod
     def of(cls, config: ModelConfig) -> RoutingSpace:
-        return cls(config.layers, config.channels)
+        whole = cls(config.layers, config.channels)
+        return whole.restricted(whole.parse_paths(config.paths)) if config.paths else whole
+
+    @property
+    def whole(self) -> RoutingSpace:
+        """The unrestricted space around this one."""
+        return RoutingSpace(self.layers, self.channels)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, the initial one first, in the order a forward pass visits them."""
-        return (
+        grid = (
             INITIAL,
             *(Cell(layer, scale) for layer in range(self.layers) for scale in range(self.scales_in(layer))),
         )
+        return tuple(cell for cell in grid if self.paths(cell))
 
     @cached_property
     def routed_cells(self) -> tuple[Cell, ...]:
@@ -118,10 +149,16 @@ class RoutingSpace:
     @property
     def last_cells(self) -> tuple[Cell, ...]:
         """The cells whose `keep` the head reads, finest first."""
-        return tuple(Cell(self.layers - 1, scale) for scale in range(self.scales_in(self.layers - 1)))
+        return tuple(cell for cell in self.cells if cell.layer == self.layers - 1)
+
+    @property
+    def head_scales(self) -> int:
+        """How many scales the head goes through, from the coarsest it reads to scale 0: all of them in the whole space,
+        shallow ones included; in a restricted one as many as its last layer sends."""
+        return self.last_cells[-1].scale + 1 if self.kept else SCALES
 
     def scales_in(self, layer: int) -> int:
-        """How many cells a layer has: 1 for the initial layer, then 2, 3, 4, 4, ..."""
+        """How many cells a layer of the whole space has: 1 for the initial layer, then 2, 3, 4, 4, ..."""
         return min(layer + 2, SCALES)
 
     def paths(self, cell: Cell) -> tuple[PathName, ...]:
@@ -130,14 +167,13 @@ class RoutingSpace:
 
         `up` leads to the finer scale, `down` to the coarser. Cells of the last layer have only `keep`.
         """
-        if cell.layer == self.layers - 1:
-            return ("keep",)
         paths: tuple[PathName, ...] = ("keep",)
-        if cell.scale > 0:
-            paths += ("up",)
-        if cell.scale < SCALES - 1:
-            paths += ("down",)
-        return paths
+        if cell.layer < self.layers - 1:
+            if cell.scale > 0:
+                paths += ("up",)
+            if cell.scale < SCALES - 1:
+                paths += ("down",)
+        return tuple(path for path in paths if (cell, path) in self.kept) if self.kept else paths
 
     def target(self, cell: Cell, path: PathName) -> Cell | None:
         """The cell where a path arrives; None for the last layer's keep, which the head reads."""
@@ -146,20 +182,21 @@ class RoutingSpace:
         step = {"keep": 0, "up": -1, "down": 1}[path]
         return Cell(cell.layer + 1, cell.scale + step)
 
-    def arrivals(self, cell: Cell) -> tuple[tuple[Cell, PathName], ...]:
+    def arrivals(self, cell: Cell) -> tuple[PathKey, ...]:
         """(source, path) of everything that can reach a cell: down from the finer scale, keep, up from the coarser."""
         if cell.layer < 0:
             return ()
         before = cell.layer - 1
-        candidates: tuple[tuple[Cell, PathName], ...] = (
+        candidates: tuple[PathKey, ...] = (
             (Cell(before, cell.scale - 1), "down"),
             (Cell(before, cell.scale), "keep"),
             (Cell(before, cell.scale + 1), "up"),
         )
-        return tuple((source, path) for source, path in candidates if 0 <= source.scale < self.scales_in(before))
+        inside = ((source, path) for source, path in candidates if 0 <= source.scale < self.scales_in(before))
+        return tuple((source, path) for source, path in inside if path in self.paths(source))
 
     @cached_property
-    def all_paths(self) -> tuple[tuple[Cell, PathName], ...]:
+    def all_paths(self) -> tuple[PathKey, ...]:
         """Every path, by the cell it leaves, in forward order."""
         return tuple((cell, path) for cell in self.cells for path in self.paths(cell))
 
@@ -178,7 +215,18 @@ class RoutingSpace:
             f"no cell {text!r} in a space of {self.layers} layers: write init or LAYER.SCALE, such as 3.2."
         )
 
-    def check_route(self, paths: Iterable[tuple[Cell, PathName]]) -> Route:
+    def parse_paths(self, names: Iterable[str]) -> Route:
+        """The paths written so (`3.2>up`); raises ValueError naming the first that this space does not have."""
+        known = {path_name(path): path for path in self.all_paths}
+        given = list(names)
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"no path {name!r} in a space of {self.layers} layers: write CELL>PATH, such as 3.2>up."
+                )
+        return frozenset(known[name] for name in given)
+
+    def check_route(self, paths: Iterable[PathKey]) -> Route:
         """The route of these paths; raises ValueError naming the first path that this space does not have."""
         known = frozenset(self.all_paths)
         route = frozenset(paths)
@@ -186,3 +234,37 @@ class RoutingSpace:
             if (cell, path) not in known:
                 raise ValueError(f"no path {path!r} leaves cell {cell} in a space of {self.layers} layers.")
         return route
+
+    def restricted(self, paths: Iterable[PathKey]) -> RoutingSpace:
+        """The space that holds these paths only, and the cells they join.
+
+        Raises ValueError for a path that this space does not have, and naming the first cell that the initial cell does
+        not reach or that does not lead to the head (`prune` leaves such cells out).
+        """
+        route = self.check_route(paths)
+        reached = {INITIAL} | {target for cell, path in route if (target := self.target(cell, path)) is not None}
+        sending = {cell for cell, _ in route}
+        for cell in sorted(reached | sending):
+            if cell not in reached:
+                raise ValueError(f"cell {cell} is not reached from the initial cell: add a path to it, or prune it.")
+            if cell not in sending:
+                raise ValueError(f"cell {cell} does not lead to the head: add a path that leaves it, or prune it.")
+        return RoutingSpace(self.layers, self.channels, route)
+
+    def prune(self, paths: Iterable[PathKey]) -> Route:
+        """Those of these paths that lie on a way from the initial cell to the head; none where there is no such way.
+
+        Raises ValueError for a path that this space does not have.
+        """
+        route = self.check_route(paths)
+        ahead = sorted(route)
+        reached = {INITIAL}
+        for cell, path in ahead:  # by layer: a cell's arrivals come before its own paths
+            target = self.target(cell, path)
+            if cell in reached and target is not None:
+                reached.add(target)
+        leading: set[Cell | None] = {None}
+        for cell, path in reversed(ahead):
+            if self.target(cell, path) in leading:
+                leading.add(cell)
+        return frozenset(p for p in route if p[0] in reached and self.target(*p) in leading)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from random_routes import DEPTHS, some_paths
 
-from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace
+from dynroute_core.space import INITIAL, SCALES, Cell, ModelConfig, RoutingSpace, path_name
 
 LAYERS = (1, 2, 3, 4, 16, 33)
 
@@ -101,3 +103,123 @@ def test_check_route_returns_the_route_and_names_the_first_foreign_path():
 def test_impossible_configurations_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig(**settings)
+
+
+# Restricted spaces
+
+FORK = (
+    "init>keep",
+    "init>down",
+    "0.0>keep",
+    "0.1>keep",
+    "0.1>down",
+    "1.0>keep",
+    "1.1>up",
+    "1.2>keep",
+    "2.0>keep",
+    "2.2>keep",
+)
+
+
+NO_NETWORK = r"does not lead to the head|not reached"
+
+
+def fork() -> RoutingSpace:
+    return RoutingSpace.of(ModelConfig(layers=3, channels=8, gate="none", paths=FORK))
+
+
+def test_a_restricted_space_holds_its_paths_and_the_cells_they_join():
+    space = fork()
+    assert [path_name(path) for path in space.all_paths] == list(FORK)
+    assert [str(cell) for cell in space.cells] == ["init", "0.0", "0.1", "1.0", "1.1", "1.2", "2.0", "2.2"]
+    assert space.routed_cells == space.cells[1:]
+    assert space.last_cells == (Cell(2, 0), Cell(2, 2))
+    assert space.paths(Cell(0, 1)) == ("keep", "down")
+    assert space.paths(Cell(2, 1)) == ()
+    assert space.arrivals(Cell(2, 0)) == ((Cell(1, 0), "keep"), (Cell(1, 1), "up"))
+    assert space.arrivals(Cell(2, 2)) == ((Cell(1, 2), "keep"),)
+    assert space.whole == RoutingSpace(3, 8)
+    with pytest.raises(ValueError, match=r"no cell '2\.1'"):
+        space.parse_cell("2.1")
+
+
+def test_the_head_begins_at_the_coarsest_scale_that_is_sent():
+    assert fork().head_scales == 3
+    flat = RoutingSpace.of(ModelConfig(layers=1, gate="none", paths=("init>keep", "0.0>keep")))
+    assert flat.head_scales == 1
+    # The whole space's goes through all four, as released, even where it is too shallow to have them.
+    assert RoutingSpace(1, 8).head_scales == RoutingSpace(16, 8).head_scales == SCALES
+
+
+def test_one_sub_graph_is_one_config():
+    one, other = (ModelConfig(layers=3, gate="none", paths=paths) for paths in (FORK, FORK[::-1] + FORK[:2]))
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"paths": ("init>up",)}, "no path 'init>up' in a space of 3 layers: write CELL>PATH"),
+        ({"paths": ("0.0",)}, "no path '0.0'"),
+        ({"paths": ("2.0>down",)}, "no path '2.0>down'"),
+        ({"paths": ("3.0>keep",)}, "no path '3.0>keep'"),
+        ({"paths": FORK[1:2] + FORK[3:]}, r"cell 1\.0 is not reached from the initial cell"),
+        ({"paths": FORK[:-1]}, r"cell 2\.2 does not lead to the head"),
+        ({"paths": (*FORK, "0.0>down")[:1]}, r"cell 0\.0 does not lead to the head"),
+        ({"paths": ("2.0>keep",)}, "cell init does not lead to the head"),
+        ({"paths": FORK, "gate": "small"}, "a fixed network has no gates; give gate='none'"),
+    ],
+)
+def test_what_is_no_fixed_network_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{"layers": 3, "gate": "none"} | settings)
+
+
+@given(some_paths())
+def test_pruning_leaves_what_lies_on_a_way_from_the_initial_cell_to_the_head(drawn):
+    """Against the definition: every way through the space, walked one by one."""
+    space, paths = drawn
+    on_a_way = set()
+
+    def walk(cell, way):
+        for path in space.paths(cell):
+            if (cell, path) in paths:
+                target = space.target(cell, path)
+                if target is None:
+                    on_a_way.update(way, [(cell, path)])
+                else:
+                    walk(target, [*way, (cell, path)])
+
+    walk(INITIAL, [])
+    assert space.prune(paths) == on_a_way
+    assert space.prune(on_a_way) == on_a_way
+
+
+@given(some_paths())
+def test_what_pruning_leaves_is_a_fixed_network_and_nothing_more_could_be_kept(drawn):
+    space, paths = drawn
+    kept = space.prune(paths)
+    assert kept <= paths
+    if not kept:
+        with pytest.raises(ValueError, match=NO_NETWORK):
+            space.restricted(paths)
+        return
+    restricted = space.restricted(kept)
+    assert frozenset(restricted.all_paths) == kept
+    forward = {(cell, path, restricted.target(cell, path)) for cell, path in restricted.all_paths}
+    backward = {(source, path, cell) for cell in restricted.cells for source, path in restricted.arrivals(cell)}
+    assert forward == backward | {(cell, "keep", None) for cell in restricted.last_cells}
+    if kept != paths:
+        with pytest.raises(ValueError, match=NO_NETWORK):
+            space.restricted(paths)
+
+
+@pytest.mark.parametrize("layers", DEPTHS)
+def test_all_paths_make_the_whole_space_again(layers):
+    whole = RoutingSpace(layers, 8)
+    restricted = whole.restricted(whole.all_paths)
+    assert restricted.cells == whole.cells
+    assert restricted.all_paths == whole.all_paths
+    assert whole.prune(whole.all_paths) == frozenset(whole.all_paths)
+    assert whole.prune([]) == frozenset()

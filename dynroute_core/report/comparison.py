@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import msgspec
 
-from dynroute_core.experiments import ROWS, experiment
+from dynroute_core.experiments import ROWS, Experiment, experiment
 from dynroute_core.published import (
     PROTOCOL_DATA,
     PROTOCOL_HEIGHT,
@@ -48,9 +50,18 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     except ValueError:
         return ()
     # Through JSON, as the record came: lists and tuples are then one.
-    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
+    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (_config(record), own))
     groups = ("model.", "train.")
     return tuple(sorted(name for name in ours | rows if name.startswith(groups) and ours.get(name) != rows.get(name)))
+
+
+def _config(record: Record) -> object:
+    """The record's settings; one that its version did not know yet has the default, which changed nothing."""
+    try:
+        # msgspec leaves defaults to the class, and would not encode them; asdict looks them up.
+        return asdict(msgspec.convert(record.config, Experiment))
+    except msgspec.ValidationError:
+        return record.config
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:

@@ -17,9 +17,7 @@ from dynroute_core.cost import CostTable, cost_table
 from dynroute_core.record import ImageRoute, Record, Routes
 from dynroute_core.report.numbers import macs_of, share_text
 from dynroute_core.runtime import suggest
-from dynroute_core.space import OPEN_THRESHOLD, Cell, ModelConfig, PathName, RoutingSpace
-
-PathKey = tuple[Cell, PathName]
+from dynroute_core.space import OPEN_THRESHOLD, Cell, ModelConfig, PathKey, RoutingSpace, path_name
 
 
 @dataclass(frozen=True)
@@ -155,11 +153,6 @@ def all_open(config: ModelConfig, *, height: int, width: int) -> Flow:
     nothing = dict.fromkeys(space.cells, 0.0)
     opened = dict.fromkeys(space.cells, 1.0)
     return Flow(config, height, width, 1, ones, ones, opened, nothing, nothing)
-
-
-def path_name(key: PathKey) -> str:
-    """A path as `Routes.paths` writes it: `3.2>up`."""
-    return f"{key[0]}>{key[1]}"
 
 
 def image_route(routes: Routes, name: str) -> ImageRoute:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dynroute_core.record import Routes
 from dynroute_core.report import svg
-from dynroute_core.report.flow import Flow, PathKey, all_open, flow, image_route, scale_name
+from dynroute_core.report.flow import Flow, all_open, flow, image_route, scale_name
 from dynroute_core.report.numbers import macs_of, macs_text, share_text
 from dynroute_core.report.route_bars import bars
 from dynroute_core.report.route_signs import (
@@ -29,7 +29,7 @@ from dynroute_core.report.route_signs import (
     ring,
 )
 from dynroute_core.report.style import Picture, svg_picture
-from dynroute_core.space import Cell, ModelConfig
+from dynroute_core.space import Cell, ModelConfig, PathKey
 
 
 def route_diagram(

@@ -17,6 +17,7 @@ from dynroute_core.record import Record
 from dynroute_core.report.comparison import changed_settings, why_not_comparable
 from dynroute_core.report.numbers import GFLOPS, NOTHING, gmacs, percent, signed, significant
 
+LONGEST_LIST = 12  # of a setting shown whole: a fixed network has a hundred paths
 _NO_NUMBERS = Published("", None, None, None, None)
 
 
@@ -172,6 +173,8 @@ def _setting(name: str, value: object) -> str:
         return f"{name} {'yes' if value else 'no'}"
     if isinstance(value, float):
         return f"{name} {value:g}"
+    if isinstance(value, list | tuple) and len(value) > LONGEST_LIST:
+        return f"{name} {value[0]}, {value[1]}, … ({len(value)} in all)"
     if isinstance(value, list | tuple):
         return f"{name} {', '.join(f'{item:g}' if isinstance(item, float) else str(item) for item in value)}"
     return f"{name} {value}"
