@@ -32,6 +32,7 @@ from dynroute_core.runtime import (
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
+    from dynroute_core.export import Target
     from dynroute_core.launch.rows import Options
     from dynroute_core.launch.summary import RowResult
     from dynroute_core.launch.supervisor import Outcome
@@ -47,6 +48,7 @@ class Session:
     arguments: argparse.Namespace
     experiments: list[Experiment]
     options: Options
+    export: Target | None = None
     results: dict[str, RowResult] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
@@ -80,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument_group("how").add_argument
     add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
+    add(
+        "--export",
+        default="",
+        metavar="[SPLIT=]FOLDER",
+        help="then write predictions in the Cityscapes test server's format; SPLIT is val (the default) or test",
+    )
     add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
     add("--dry-run", action="store_true", help="say what would run, and why, and stop")
     add("--force", action="store_true", help="run again even where a finished record would be reused")
@@ -143,6 +151,11 @@ def open_session(arguments: argparse.Namespace) -> Session:
         for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
     ]
     pick_device(arguments.device)
+    target = None
+    if arguments.export:
+        from dynroute_core.export import parse_target
+
+        target = parse_target(arguments.export, name)
     options = Options(
         settings=settings,
         data_root=Path(given).expanduser().resolve() if given else None,
@@ -151,7 +164,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
         force=arguments.force,
         timeout_s=arguments.timeout * 60 if arguments.timeout else None,
     )
-    return Session(arguments=arguments, experiments=chosen, options=options)
+    return Session(arguments=arguments, experiments=chosen, options=options, export=target)
 
 
 def _settings(words: list[str]) -> dict[str, str]:
@@ -196,6 +209,8 @@ def reproduce(session: Session) -> int:
         if plan is None:
             continue
         session.results[experiment.row] = result = run_row(session, experiment, plan)
+        if session.export and result.record:
+            session.results[experiment.row] = result = export_row(session, experiment, plan, session.export)
         if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
             break
     results = [session.results.get(e.row) or not_started(e, plan) for e, plan in planned]
@@ -234,6 +249,28 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
         _explain(session, result, outcome)
         return replace(result, state="blocked" if outcome.exit_code == EXIT_BLOCKED else outcome.state)
     return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
+
+
+def export_row(session: Session, experiment: Experiment, plan: Plan, target: Target) -> RowResult:
+    """Writes a finished row's predictions; a row whose export cannot be written is blocked, its record stays."""
+    from dynroute_core.export import export
+    from dynroute_core.launch.summary import shown
+
+    result = session.results[experiment.row]
+    try:
+        folder = export(
+            experiment,
+            plan,
+            target,
+            data_root=session.options.data_root,
+            device=pick_device(session.options.device),
+            force=session.options.force,
+        )
+    except DynrouteError as error:
+        session.say(f"{experiment.row}: {error}")
+        return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
+    session.say(f"{experiment.row}: {target.split} predictions in {shown(str(folder), ROOT)}")
+    return replace(result, export=str(folder))
 
 
 def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:

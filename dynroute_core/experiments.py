@@ -30,12 +30,12 @@ import msgspec
 from dynroute_core.cost import cost_table
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
+from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
 from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.train import TrainConfig
 
 Profile = Literal["smoke", "demo", "full"]
-DataName = Literal["streets", "camvid", "cityscapes"]
 
 PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
 PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for
@@ -150,61 +150,6 @@ _ROW_FUNCTIONS: tuple[Callable[[], Experiment], ...] = (
     network_fix,
 )
 ROWS: Mapping[str, Experiment] = {made.row: made for made in (function() for function in _ROW_FUNCTIONS)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shrink:
-    """How a profile makes a run smaller than the published one. lr_factor multiplies the published lr × batch/8."""
-
-    channels: int
-    stem_channels: int
-    iterations: int
-    batch: int
-    warmup_share: float
-    lr_factor: float
-    precise_bn_batches: int
-    image_share: float  # of the data set's image height: what evaluation shows, and training is centred on
-    crop_share: float  # of that height
-    scales: tuple[float, ...]  # of that height
-
-
-PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
-PUBLISHED_CROP = 0.75  # 768 of 1024
-
-SMOKE = Shrink(
-    channels=4,
-    stem_channels=8,
-    iterations=6,
-    batch=2,
-    warmup_share=0.2,
-    lr_factor=1.0,
-    precise_bn_batches=2,
-    image_share=1.0,
-    crop_share=0.5,
-    scales=(0.75, 1.0),
-)
-# Tuned once, on dynamic-raw and CamVid, for the mIoU of a quarter of an hour on two cores; LOG.md has what was tried.
-DEMO_CAMVID = Shrink(
-    channels=16,
-    stem_channels=32,
-    iterations=2000,
-    batch=8,
-    warmup_share=0.02,
-    lr_factor=2.0,
-    precise_bn_batches=30,
-    image_share=0.5,
-    crop_share=0.89,
-    scales=(3 / 4, 1.0, 4 / 3),
-)
-# make reproduce: five minutes with everything around it.
-DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
-DEMO: Mapping[DataName, Shrink] = {
-    "streets": DEMO_STREETS,
-    "camvid": DEMO_CAMVID,
-    "cityscapes": replace(DEMO_STREETS, image_share=0.25),
-}
-SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
-CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
 
 
 def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: int = 0) -> Experiment:

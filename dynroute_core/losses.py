@@ -30,13 +30,15 @@ class Budget:
                 raise ValueError(f"budget.{name}={getattr(self, name)}: give a number of at least 0")
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor, *, labelled: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over pixels whose label is not 255. logits N×K×H×W, labels N×H×W train ids.
 
+    labelled: how many pixels to take the mean over, for a part of a batch whose parts then sum to the batch's mean.
     A batch without a single labelled pixel gives 0 (torch's own mean would be NaN).
     """
     total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    count = (labels != IGNORE).sum() if labelled is None else labelled
+    return total / count.clamp(min=1)
 
 
 def budget_ramp(budget: Budget, iteration: int, iterations: int) -> float:

@@ -109,7 +109,7 @@ def run(
     if planned.finished:
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
     planned.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(planned.folder), _Signals() as signals:
+    with locked(planned.folder), _Signals() as signals:
         remove_stale(planned.folder)
         if force:
             for name in (RECORD, CHECKPOINT, CURVE):
@@ -293,7 +293,7 @@ def _curve_text(point: CurvePoint) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Holds the run's lock, which the system frees however the process ends."""
     with (folder / ".lock").open("w") as file:
         try:

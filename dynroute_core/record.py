@@ -138,7 +138,20 @@ class Record:
     @property
     def label(self) -> str:
         """How tables and figures name the run, so that no demo number passes for a published one."""
-        return f"{self.row} ({self.profile} profile, {self.data.name}, seed {self.seed})"
+        augmented = f", {self.augmentation}" if self.augmentation else ""
+        return f"{self.row} ({self.profile} profile, {self.data.name}, seed {self.seed}{augmented})"
+
+    @property
+    def augmentation(self) -> str:
+        """The test-time augmentation, in words: another protocol than single scale. Empty where there was none."""
+        settings = self.config.get("evaluate")
+        if not isinstance(settings, dict):
+            return ""
+        scales, flip = settings.get("scales", [1.0]), settings.get("flip", False)
+        if not flip and scales == [1.0]:
+            return ""
+        shown = " ".join(str(scale) for scale in scales) if isinstance(scales, list) else str(scales)
+        return f"test-time augmentation: scales {shown}{', flipped' if flip else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)

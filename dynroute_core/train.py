@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from dynroute_core.checkpoint import Snapshot, restore_rng, rng_tensors
+from dynroute_core.data.labels import IGNORE
 from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
@@ -27,7 +28,8 @@ from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
 class TrainConfig:
     """The recipe. The defaults are the published one of Dynamic-Raw: Cityscapes, batch 8.
 
-    lr is what batch `batch` gets (published: 0.05 at batch 8; scale it linearly with the batch). crop, scales,
+    lr is what batch `batch` gets (published: 0.05 at batch 8; scale it linearly with the batch). accumulate: in how
+    many parts a step works through its batch, where memory holds only one of them; see `Trainer`. crop, scales,
     max_size: pixels, see `data.transforms`. budget_macs: what the budget's target is a share of; cost is counted at
     the crop's size. drop_path: probability in the last layer at the last iteration. needs_weights: the row starts from
     ImageNet weights.
@@ -35,6 +37,7 @@ class TrainConfig:
 
     iterations: int = 190_000
     batch: int = 8
+    accumulate: int = 1
     lr: float = 0.05
     gate_lr_factor: float = 1.0
     momentum: float = 0.9
@@ -59,10 +62,14 @@ class TrainConfig:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        whole = ("iterations", "batch", "crop_height", "crop_width", "max_size", "log_every", "checkpoint_every")
-        for name in whole:
+        whole = ("iterations", "batch", "accumulate", "crop_height", "crop_width", "max_size")
+        for name in (*whole, "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate} does not divide batch={self.batch}: the parts must be of one size"
+            )
         for name in ("lr", "gate_lr_factor", "clip_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name}={getattr(self, name)}: give a number above 0")
@@ -106,6 +113,15 @@ class StepState:
     confusion: Tensor | None
 
 
+class _Part(NamedTuple):
+    """What one part of a batch adds to its `StepState`; segmentation is a share of the batch's mean."""
+
+    segmentation: Tensor
+    budget: Tensor
+    expected_macs: Tensor
+    confusion: Tensor | None
+
+
 def learning_rate(config: TrainConfig, iteration: int) -> float:
     """lr · (1 - i/N)^0.9 · warm-up(i), the warm-up linear from `warmup_factor` to 1."""
     poly = (1 - iteration / config.iterations) ** config.poly_power
@@ -131,7 +147,13 @@ def make_optimizer(model: Segmenter, config: TrainConfig) -> torch.optim.SGD:
 
 
 class Trainer:
-    """Trains `model`, already on its device. `steps` may be left at any yield; `snapshot` then holds the rest."""
+    """Trains `model`, already on its device. `steps` may be left at any yield; `snapshot` then holds the rest.
+
+    With `accumulate` k > 1 the batch is worked through in k parts, whose gradients are summed before the one clipped
+    step. The cross-entropy is then still the mean over the whole batch's labelled pixels, however they are spread.
+    Two things are not the whole batch's: batch norm sees a part at a time, and the budget is the mean of the parts'
+    budgets, which is larger by λ·w times the variance of their expected costs (in units of the denominator).
+    """
 
     def __init__(self, model: Segmenter, config: TrainConfig) -> None:
         self.model = model
@@ -146,10 +168,11 @@ class Trainer:
         side = (config.crop_height // COARSEST_STRIDE, config.crop_width // COARSEST_STRIDE)
         if model.config.gate == "small":
             side = (side[0] // SMALL_GATE_SHRINK, side[1] // SMALL_GATE_SHRINK)
-        if config.batch * max(side[0], 1) * max(side[1], 1) < 2:
+        if config.batch // config.accumulate * max(side[0], 1) * max(side[1], 1) < 2:
             raise UsageError(
-                f"train.batch={config.batch} with crops of {config.crop_height}x{config.crop_width} leaves batch norm "
-                "a single value at the coarsest scale. Give a batch of at least 2."
+                f"train.batch={config.batch} in {config.accumulate} parts with crops of "
+                f"{config.crop_height}x{config.crop_width} leaves batch norm a single value at the coarsest scale. "
+                "Give a batch of at least 2 images a part."
             )
 
     def steps(self, batches: Iterator[TrainingBatch]) -> Iterator[StepState]:
@@ -172,31 +195,46 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         self.model.drop_path = config.drop_path * iteration / config.iterations
+        logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
         images, labels = self._to_device(batch)
+        labelled = (labels != IGNORE).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = [
+            self._backward(some_images, some_labels, labelled, with_confusion=logged)
+            for some_images, some_labels in zip(
+                images.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True
+            )
+        ]
+        segmentation = torch.stack([part.segmentation for part in parts]).sum()
+        budget = torch.stack([part.budget for part in parts]).mean()
+        loss = segmentation + budget
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
+        self._finite &= torch.isfinite(loss + norm)
+        self._latest = batch.names
+        if logged or self.device.type == "cpu":
+            self.require_finite()
+        self.optimizer.step()
+        confusions = [part.confusion for part in parts if part.confusion is not None]
+        confusion = torch.stack(confusions).sum(0) if confusions else None
+        expected = torch.stack([part.expected_macs for part in parts]).mean()
+        return StepState(iteration, lr, loss, segmentation, budget, expected, confusion)
+
+    def _backward(self, images: Tensor, labels: Tensor, labelled: Tensor, *, with_confusion: bool) -> _Part:
+        """Adds a part's share of the batch's gradient. labelled: the labelled pixels of the whole batch."""
+        config, iteration = self.config, self.iteration
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
             output = self.model(images)
-        segmentation = segmentation_loss(output.logits.float(), labels)
+        segmentation = segmentation_loss(output.logits.float(), labels, labelled=labelled)
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
         budget = segmentation.new_zeros(())
         if config.budget is not None and config.budget_macs:
             ramp = budget_ramp(config.budget, iteration, config.iterations)
             budget = budget_loss(cost.expected_macs, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
-        loss = segmentation + budget
-        logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
-        self._finite &= torch.isfinite(loss.detach() + norm)
-        self._latest = batch.names
-        if logged or self.device.type == "cpu":
-            self.require_finite()
-        self.optimizer.step()
+        (segmentation + budget / config.accumulate).backward()
         confusion = None
-        if logged:
-            predicted = output.logits.detach().argmax(1)
-            confusion = confusion_matrix(predicted, labels, output.logits.shape[1])
-        expected = cost.expected_macs.detach().mean()
-        return StepState(iteration, lr, loss.detach(), segmentation.detach(), budget.detach(), expected, confusion)
+        if with_confusion:
+            confusion = confusion_matrix(output.logits.detach().argmax(1), labels, output.logits.shape[1])
+        return _Part(segmentation.detach(), budget.detach(), cost.expected_macs.detach().mean(), confusion)
 
     def require_finite(self) -> None:
         """Raises NonFiniteLossError if a loss or gradient of the steps so far was NaN or infinite."""

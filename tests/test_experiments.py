@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
 
 from dynroute_core.cost import cost_table
+from dynroute_core.evaluate import TTA_SCALES
 from dynroute_core.experiments import (
     CLASSES,
     DEMO,
@@ -307,3 +309,17 @@ def test_impossible_data_settings_are_refused():
     for name, value in (("height", 0), ("width", -1), ("train_images", -1), ("val_images", -1), ("workers", -1)):
         with pytest.raises(ValueError, match=f"data.{name}={value}"):
             DataConfig(**{name: value})
+
+
+@pytest.mark.parametrize("profile", ["demo", "full"])
+@pytest.mark.parametrize("data", ["streets", "camvid", "cityscapes"])
+def test_augmentation_keeps_the_published_ratios_at_every_profile(profile, data):
+    """Scales are factors of what single-scale evaluation shows, so the demo's half-size images keep theirs."""
+    settings = {"evaluate.scales": json.dumps(TTA_SCALES), "evaluate.flip": "true"}
+    made = with_settings(experiment("dynamic-raw", profile=profile, data=data), settings)
+    config, height = made.evaluate, made.evaluate.shortest or made.data.height
+    sizes = sorted({round(view.scale * height) for view in config.views})
+    assert [size / height for size in sizes] == pytest.approx([0.5, 0.75, 1, 1.25, 1.5, 2], abs=0.5 / height)
+    assert len(config.views) == 12
+    if (profile, data) == ("full", "cityscapes"):
+        assert sizes == list(made.train.scales)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import msgspec
 
-from dynroute_core.experiments import ROWS, Experiment, experiment
+from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.published import (
     PROTOCOL_DATA,
     PROTOCOL_HEIGHT,
@@ -28,6 +26,8 @@ def why_not_comparable(record: Record) -> str:
         reason = f"{record.data.val_images} of {PROTOCOL_IMAGES} images"
     elif (costs.nominal_height, costs.nominal_width) != (PROTOCOL_HEIGHT, PROTOCOL_WIDTH):
         reason = f"costs at {costs.nominal_height}×{costs.nominal_width}"
+    elif record.augmentation:
+        reason = record.augmentation
     elif model := [name for name in changed_settings(record) if name.split(".")[0] == "model"]:
         reason = f"another network ({', '.join(model)})"
     return f"not comparable: {reason}" if reason else ""
@@ -41,7 +41,8 @@ def is_comparable(record: Record) -> bool:
 def changed_settings(record: Record) -> tuple[str, ...]:
     """Settings of network and training, such as `train.batch`, that are not the row's own (same profile, same data).
 
-    Empty for a row, profile or data set that this version does not know.
+    Empty for a row, profile or data set that this version does not know. A setting that the record does not name is
+    newer than the record, whose run did what is now the default.
     """
     if record.row not in ROWS:
         return ()
@@ -50,18 +51,10 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     except ValueError:
         return ()
     # Through JSON, as the record came: lists and tuples are then one.
-    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (_config(record), own))
+    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
-    return tuple(sorted(name for name in ours | rows if name.startswith(groups) and ours.get(name) != rows.get(name)))
-
-
-def _config(record: Record) -> object:
-    """The record's settings; one that its version did not know yet has the default, which changed nothing."""
-    try:
-        # msgspec leaves defaults to the class, and would not encode them; asdict looks them up.
-        return asdict(msgspec.convert(record.config, Experiment))
-    except msgspec.ValidationError:
-        return record.config
+    mine = sorted(name for name in ours if name.startswith(groups))
+    return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:

@@ -28,7 +28,8 @@ def comparison_table(record: Record) -> pd.DataFrame:
     """
     published = PUBLISHED.get(record.row, _NO_NUMBERS)
     reason = why_not_comparable(record)
-    ours_name = f"ours: {record.profile} profile, {record.data.name}, seed {record.seed}, {_size(record)}"
+    words = [f"{record.profile} profile", record.data.name, f"seed {record.seed}", _size(record), record.augmentation]
+    ours_name = f"ours: {', '.join(word for word in words if word)}"
     miou = record.metrics.miou_percent
     lines = [
         ("mIoU (%)", published.paper_miou_percent, published.release_miou_percent, miou, percent(miou)),
@@ -101,7 +102,7 @@ def terminal_table(records: Sequence[Record]) -> str:
     ]
     lines = [
         [
-            record.row,
+            record.row + (" + TTA" if record.augmentation else ""),
             record.profile,
             record.data.name,
             str(record.seed),
@@ -126,6 +127,8 @@ def terminal_table(records: Sequence[Record]) -> str:
 
     rule = "  ".join("-" * wide for wide in widths)
     note = f"{GFLOPS}; repo: the released code's accounting."
+    if any(record.augmentation for record in records):
+        note += " + TTA: test-time augmentation, another protocol; its cost is the sum over the views."
     return "\n".join([aligned(header), rule, *(aligned(line) for line in lines), note]) + "\n"
 
 
