@@ -71,7 +71,8 @@ def source_of(chosen: Experiment) -> Experiment:
     if chosen.model.paths:
         raise UsageError("model.paths of a common network come from the run it is taken from: leave them out.")
     own = experiment(common.source, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed)
-    return with_settings(own, own_settings(chosen))
+    unforced = replace(chosen, evaluate=replace(chosen.evaluate, route=None))  # its paths are the gates' own choice
+    return with_settings(own, own_settings(unforced))
 
 
 def find_source(chosen: Experiment, source: Experiment, key: str, out: Path) -> Experiment:

@@ -36,6 +36,7 @@ from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.train import TrainConfig
+from dynroute_core.weights import Weights
 
 Profile = Literal["smoke", "demo", "full"]
 
@@ -103,6 +104,7 @@ class Experiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    weights: Weights | None = None
     common: Common | None = None
 
     def __post_init__(self) -> None:

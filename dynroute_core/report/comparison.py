@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dynroute_core.experiments import ROWS, experiment
+from dynroute_core.marks import augmentation, forced_route
 from dynroute_core.published import (
     PROTOCOL_DATA,
     PROTOCOL_HEIGHT,
@@ -26,8 +27,8 @@ def why_not_comparable(record: Record) -> str:
         reason = f"{record.data.val_images} of {PROTOCOL_IMAGES} images"
     elif (costs.nominal_height, costs.nominal_width) != (PROTOCOL_HEIGHT, PROTOCOL_WIDTH):
         reason = f"costs at {costs.nominal_height}×{costs.nominal_width}"
-    elif record.augmentation:
-        reason = record.augmentation
+    elif (other := augmentation(record.config)) or (other := forced_route(record.config)):
+        reason = other
     elif model := [name for name in changed_settings(record) if name.split(".")[0] == "model"]:
         reason = f"another network ({', '.join(model)})"
     return f"not comparable: {reason}" if reason else ""
