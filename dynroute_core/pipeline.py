@@ -28,6 +28,7 @@ from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.engine import InferenceEngine
 from dynroute_core.evaluate import Evaluation, evaluate
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
@@ -151,7 +152,8 @@ class _Attempt:
             self.trained = True
             self._save()
         begin = time.perf_counter()
-        evaluation = self._evaluate()
+        engine = InferenceEngine(self.model, backend=self.experiment.evaluate.backend)
+        evaluation = self._evaluate(engine)
         routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation)
         write_whole(self.folder / ROUTES, to_json(routes))
         write_curve(self.folder / CURVE, self.points)
@@ -166,10 +168,11 @@ class _Attempt:
             fingerprints=(self.data.train_fingerprint, self.data.val_fingerprint),
             train_images=len(self.data.train),
             device=self.device,
+            backend=engine.describe(),
             durations=self.durations,
             training=self._training_facts(),
         )
-        write_examples(self.folder, record, self.model, self.data.val, self.experiment.evaluate, self.device)
+        write_examples(self.folder, record, engine, self.data.val, self.experiment.evaluate, self.device)
         write_record(self.folder / RECORD, record)
         return record
 
@@ -227,8 +230,7 @@ class _Attempt:
         )
         self._add_seconds("precise_bn_s", time.perf_counter() - begin)
 
-    def _evaluate(self) -> Evaluation:
-        self.model.eval()
+    def _evaluate(self, engine: InferenceEngine) -> Evaluation:
         done = 0
 
         def each(_: object) -> None:
@@ -238,7 +240,7 @@ class _Attempt:
 
         samples = eval_samples(self.data.val, self.experiment.data.workers)
         classes = self.experiment.model.classes
-        return evaluate(self.model, samples, self.experiment.evaluate, classes=classes, device=self.device, each=each)
+        return evaluate(engine, samples, self.experiment.evaluate, classes=classes, device=self.device, each=each)
 
     def _training_facts(self) -> TrainingFacts:
         iterations = self.experiment.train.iterations
