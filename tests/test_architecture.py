@@ -74,6 +74,7 @@ SIDEWAYS = {
     ("pipeline", "plan"),
     ("export", "pipeline"),
     ("export", "plan"),
+    ("launch", "export"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),
