@@ -1,4 +1,4 @@
-"""The book, built once from the committed results and three made-up runs: what its pages say is what the records say."""
+"""The book, built once from the committed results and three made-up runs: its pages say what the records say."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_a_page_without_an_entry_is_named_or_becomes_a_draft(tmp_path: Path) -> 
     folder = book_folder(
         tmp_path, CONTENTS, "index.md", "a/one.md", "b/two.ipynb", "_generated/x.md", "records/r/f.ipynb"
     )
-    with pytest.raises(UsageError, match="leads to b/two. Add `- file: b/two`"):
+    with pytest.raises(UsageError, match=r"leads to b/two\. Add `- file: b/two`"):
         toc.check_toc(folder)
     toc.check_toc(folder, draft=True)
     toc.check_toc(folder)  # it has an entry now
