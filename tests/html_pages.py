@@ -1,4 +1,4 @@
-"""What the book's tests read from built pages: tables, attributes, visible text. The standard library's parser, no more."""
+"""What the book's tests read from built pages: tables, attributes, visible text. The standard library's parser."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -
         lines.append([*names, seeds, signed(difference.points), interval, str(difference.images), verdict])
     header = ["runs", "profile, data", "seeds", "Δ mIoU", f"{100 * LEVEL:.0f} % interval", "images", ""]
     note = (
-        f"Paired bootstrap over images, {found[0][2].resamples} resamples, fixed seed. Clear: the interval leaves out 0, so these "
-        "two trained networks differ on images like these. It says nothing of other seeds."
+        f"Paired bootstrap over images, {found[0][2].resamples} resamples, fixed seed. Clear: the interval leaves "
+        "out 0, so these two trained networks differ on images like these. It says nothing of other seeds."
     )
     return f"{markup.table(header, lines, right=3)}\n\n<p class='dr-caption'>{note}</p>"
 
