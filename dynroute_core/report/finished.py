@@ -6,7 +6,7 @@ Gives records in one order (row, then the published protocol's profile first, da
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.record import RECORD, Record, read_record
+from dynroute_core.runtime import suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILED = "failed.ipynb"
@@ -65,10 +66,32 @@ def failures_of(row: str) -> tuple[Path, ...]:
     return tuple(folder for folder in folders if not (folder / RECORD).exists())
 
 
+def selected(*, rows: Sequence[str] = (), profile: str = "", data: str = "") -> tuple[Committed, ...]:
+    """The finished runs of some rows, a profile and a data set; of all where nothing is given. Raises UsageError for a
+    row that has no run."""
+    found = committed()
+    known = {one.record.row for one in found}
+    for row in rows:
+        if row not in known:
+            raise suggest("row with a finished run", row, sorted(known))
+    return tuple(
+        one
+        for one in found
+        if (not rows or one.record.row in rows)
+        and profile in ("", one.record.profile)
+        and data in ("", one.record.data.name)
+    )
+
+
 def groups() -> dict[tuple[str, str], list[Committed]]:
-    """The finished runs by (profile, data set): what may stand in one table."""
+    """The finished runs by (profile, data set)."""
+    return grouped(committed())
+
+
+def grouped(runs: Sequence[Committed]) -> dict[tuple[str, str], list[Committed]]:
+    """Runs by (profile, data set): what may stand in one table."""
     found: dict[tuple[str, str], list[Committed]] = {}
-    for one in committed():
+    for one in runs:
         found.setdefault((one.record.profile, one.record.data.name), []).append(one)
     return found
 

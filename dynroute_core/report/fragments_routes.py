@@ -66,7 +66,7 @@ def _gallery_of(run: Run) -> str:
     words = (
         f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
         f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
-        f"{100 * _spread(run):.1f} % between the cheapest and the dearest. [Its record](../rows/{run.record.row}.md)."
+        f"{100 * _spread(run):.1f} % between the cheapest and the dearest. [Its record](/rows/{run.record.row}.ipynb)."
     )
     parts = [f"## {run.record.row}, {run.record.profile} on {run.record.data.name}, seed {run.record.seed}", words]
     parts += [block(mean.html), block(f'<div class="dr-grid">{cards}</div>')]

@@ -8,11 +8,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
 from dynroute_core.record import ROUTES, read_routes
 from dynroute_core.report import markup
-from dynroute_core.report.bootstrap import LEVEL, RESAMPLES, Difference, counts_of, paired_difference
+from dynroute_core.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, counts_of, paired_difference
 from dynroute_core.report.finished import Committed
 from dynroute_core.report.numbers import NOTHING, percent, signed
+from dynroute_core.report.style import BLACK, BLUE, GREY, WIDTH_IN, Picture, figure_style, picture
 from dynroute_core.report.tables import escape_markdown
 
 
@@ -63,7 +66,9 @@ def seeds_table(runs: Sequence[Committed]) -> str:
     return markup.table(["row", "profile", "data", "n", "mIoU % of each seed", "mean", "spread"], lines, right=3)
 
 
-def comparisons(runs: Sequence[Committed]) -> list[tuple[Committed, Committed, Difference]]:
+def comparisons(
+    runs: Sequence[Committed], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> list[tuple[Committed, Committed, Difference]]:
     """Every two rows that met the same images at the same profile: the first run of the later row minus the first of
     the earlier."""
     firsts: dict[tuple[str, str, str], Committed] = {}
@@ -74,15 +79,15 @@ def comparisons(runs: Sequence[Committed]) -> list[tuple[Committed, Committed, D
     for a, b in itertools.combinations(firsts.values(), 2):
         alike = (a.record.profile, a.record.data.val_fingerprint) == (b.record.profile, b.record.data.val_fingerprint)
         if alike and all((one.folder / ROUTES).is_file() for one in (a, b)):
-            found.append((b, a, compare(b, a)))
+            found.append((b, a, compare(b, a, resamples=resamples, seed=seed)))
     return found
 
 
-def compare(a: Committed, b: Committed) -> Difference:
+def compare(a: Committed, b: Committed, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
     """a − b over the images of b. Raises UsageError where a lacks one of them."""
     names = [image.name for image in b.record.images]
     counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
-    return paired_difference(counts[0], counts[1])
+    return paired_difference(counts[0], counts[1], resamples=resamples, seed=seed)
 
 
 def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -> str:
@@ -98,7 +103,30 @@ def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -
         lines.append([*names, seeds, signed(difference.points), interval, str(difference.images), verdict])
     header = ["runs", "profile, data", "seeds", "Δ mIoU", f"{100 * LEVEL:.0f} % interval", "images", ""]
     note = (
-        f"Paired bootstrap over images, {RESAMPLES} resamples, fixed seed. Clear: the interval leaves out 0, so these "
-        "two trained networks differ on images like these. It says nothing of other seeds."
+        f"Paired bootstrap over images, {found[0][2].resamples} resamples, fixed seed. Clear: the interval leaves "
+        "out 0, so these two trained networks differ on images like these. It says nothing of other seeds."
     )
     return f"{markup.table(header, lines, right=3)}\n\n<p class='dr-caption'>{note}</p>"
+
+
+def interval_figure(found: Sequence[tuple[Committed, Committed, Difference]]) -> Picture:
+    """Each difference as a point on its interval, zero marked. Raises ValueError where there is nothing to show."""
+    if not found:
+        raise ValueError("no comparison to draw: give at least one.")
+    with figure_style():
+        figure = Figure(figsize=(WIDTH_IN, 1.1 + 0.42 * len(found)), layout="constrained")
+        ax = figure.subplots()
+        names = []
+        for y, (a, b, difference) in enumerate(found):
+            color = BLUE if difference.clear else GREY
+            ax.plot([difference.low, difference.high], [y, y], color=color, linewidth=3, solid_capstyle="butt")
+            ax.plot(difference.points, y, marker="o" if difference.clear else "D", color=color, markersize=7)
+            names.append(f"{a.record.row} − {b.record.row}")
+        ax.axvline(0, color=BLACK, linewidth=1)
+        ax.set(yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5), xlabel="difference in mIoU, points")
+        ax.set_yticklabels(names)
+    told = "; ".join(
+        f"{name} {signed(one.points)}, from {signed(one.low)} to {signed(one.high)}"
+        for name, (_, _, one) in zip(names, found, strict=True)
+    )
+    return picture(figure, alt=f"Differences in mIoU with their {100 * LEVEL:.0f} % intervals over images: {told}.")
