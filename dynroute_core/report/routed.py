@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.record import ROUTES, Record, Routes, read_routes
-from dynroute_core.report.committed import committed
+from dynroute_core.report.finished import committed
 from dynroute_core.report.flow import config_of
 from dynroute_core.space import ModelConfig
 
