@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -21,6 +21,15 @@ unit: $(READY)
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+book: $(READY)  ## the book, from results/ alone, in book/_build/html
+	$(BIN)/python -m dynroute_core.book
+
+book-serve: book  ## ... and shows it on this machine
+	$(BIN)/python -m dynroute_core.book serve
+
+book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
+	$(BIN)/python -m dynroute_core.book pdf
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -44,6 +44,7 @@ LEVELS = {
     "launch": 6,
     "report": 6,
     "explore": 6,
+    "book": 7,
 }
 SIDEWAYS = {
     ("record", "runtime"),

@@ -15,9 +15,9 @@ from sample_runs import sample_runs
 
 from dynroute_core.record import ImageRoute
 from dynroute_core.report import explorer_data
-from dynroute_core.report.finished import committed, results_in
 from dynroute_core.report.explorer_data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
 from dynroute_core.report.explorer_page import explorer_block
+from dynroute_core.report.finished import committed, results_in
 from dynroute_core.report.flow import flow, image_route
 from dynroute_core.report.numbers import macs_of, share_text
 from dynroute_core.report.routed import Run, routed_runs

@@ -17,7 +17,7 @@ from dynroute_core.report import svg
 from dynroute_core.report.flow import Flow, config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text, percent
 from dynroute_core.report.route_signs import SMALL_TEXT, WIDTH, Look, flow_legend
-from dynroute_core.report.routes import diagram
+from dynroute_core.report.routes import diagram, route_diagram
 from dynroute_core.report.style import VERMILION, Picture, data_uri, svg_picture
 from dynroute_core.runtime import BlockedError, suggest
 
@@ -90,6 +90,23 @@ def scene_figure(scene: Scene, shown: Flow, *, caption: str, alt: str) -> Pictur
     drawing, full_height = diagram(shown, title="", top=bottom + 6)
     words = f"{alt.replace('{tiles}', told)} Its route: {shown.summary()}."
     return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=words)
+
+
+def role_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
+    """`example_figure` where the run's folder holds the pictures; in a committed folder, the route alone."""
+    if (folder / EXAMPLES).is_dir():
+        return example_figure(folder, record, routes, role)
+    names = example_names(record)
+    if role not in names:
+        raise suggest("example", role, names)
+    return route_diagram(
+        routes,
+        names[role],
+        config=config_of(record),
+        height=record.costs.nominal_height,
+        width=record.costs.nominal_width,
+        title=f"{names[role]}, {role}",
+    )
 
 
 def _tiles(scene: Scene) -> tuple[list[tuple[str, str]], str]:
