@@ -18,6 +18,7 @@ from dynroute_core.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_core.book.row_pages import write_row_pages
 from dynroute_core.book.sources import write_source_pages
 from dynroute_core.book.toc import check_toc
+from dynroute_core.report.failures import plain
 from dynroute_core.report.finished import ROOT, results_in
 from dynroute_core.runtime import DynrouteError, UsageError
 
@@ -77,6 +78,11 @@ def _copy_records(results: Path, target: Path) -> None:
             shutil.copyfile(path, there)
 
 
+def single_page(out: Path) -> Path:
+    """The book staged in OUT as one page, for printing; gives its folder."""
+    return _sphinx(out / SOURCE, out, builder="singlehtml")
+
+
 def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     """Runs jupyter-book; its pages end in OUT/html. Raises DynrouteError with its warnings."""
     work = out / "sphinx"
@@ -89,7 +95,7 @@ def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     )
     made = work / "_build" / builder
     if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.strip()]
+        told = [plain(line) for line in done.stderr.splitlines() if line.strip()]
         raise DynrouteError("jupyter-book failed; what it warned of:\n" + "\n".join(told[-40:]))
     target = out / (HTML if builder == "html" else "pdf")
     shutil.rmtree(target, ignore_errors=True)

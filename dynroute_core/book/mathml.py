@@ -6,6 +6,7 @@ the number and the link that Sphinx's own renderers give them. Raises ExtensionE
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from docutils import nodes
@@ -22,6 +23,8 @@ def mathml(latex: str, *, block: bool) -> str:
         made = convert(latex.strip(), display="block" if block else "inline")
     except Exception as error:  # latex2mathml raises a dozen unrelated kinds
         raise ExtensionError(f"cannot write {latex!r} as MathML: {type(error).__name__} {error}") from error
+    if unknown := re.search(r">(\\[A-Za-z]+)<", made):  # latex2mathml shows a command it does not know as it stands
+        raise ExtensionError(f"cannot write {latex!r} as MathML: {unknown[1]} is unknown")
     return made.replace("<math ", f'<math alttext="{escape(latex.strip())}" ', 1)
 
 

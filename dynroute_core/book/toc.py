@@ -11,6 +11,7 @@ from dynroute_core.runtime import UsageError
 
 TOC = "_toc.yml"
 PAGE_ENDS = (".md", ".ipynb")
+DATA = "records"
 
 
 def check_toc(source: Path, *, draft: bool = False) -> None:
@@ -42,9 +43,11 @@ def check_toc(source: Path, *, draft: bool = False) -> None:
 
 
 def pages(source: Path) -> list[str]:
-    """Every page's name, as `_toc.yml` writes it."""
+    """Every page's name, as `_toc.yml` writes it; a failed run's notebook among the records is no page."""
     found = (path.relative_to(source) for path in source.rglob("*") if path.suffix in PAGE_ENDS)
-    return sorted(path.with_suffix("").as_posix() for path in found if not path.parts[0].startswith("_"))
+    return sorted(
+        path.with_suffix("").as_posix() for path in found if not path.parts[0].startswith("_") and path.parts[0] != DATA
+    )
 
 
 def _files(toc: object) -> Iterator[str]:

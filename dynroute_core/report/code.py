@@ -62,7 +62,8 @@ def find(symbol: str) -> Place:
 def link(symbol: str) -> str:
     """A link to a definition, with the lines it has now: `cost.py, lines 98–104`."""
     place = find(symbol)
-    return f"[`{place.name}`, {place.module}.py lines {place.first}–{place.last}]({place.address})"
+    lines = f"line {place.first}" if place.first == place.last else f"lines {place.first}–{place.last}"
+    return f"[`{place.name}`, {place.module}.py {lines}]({place.address})"
 
 
 @lru_cache(maxsize=64)

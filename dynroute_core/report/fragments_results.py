@@ -27,9 +27,14 @@ def row_link(row: str, text: str = "") -> str:
     return markup.link(text or ROWS[row].title, f"/rows/{row}.ipynb")
 
 
+def label(row: str) -> str:
+    """A row's short name, as figures have it."""
+    return ROW_LABELS.get(row, row)
+
+
 def strip() -> str:
     """The state of all rows at a glance: a sign, a name and a link each; the signs are told below."""
-    items = [f"- {state.sign} {row_link(state.row, ROW_LABELS.get(state.row, state.row))}" for state in row_states()]
+    items = [f"- {state.sign} {row_link(state.row, label(state.row))}" for state in row_states()]
     listed = ":::{div} dr-strip\n" + "\n".join(items) + "\n:::"
     return f"{listed}\n\n{legend()}"
 
@@ -77,7 +82,7 @@ def accuracy_table() -> str:
         shown, value = ours(found, lambda record: record.metrics.miou_percent)
         paper, release = published.paper_miou_percent, published.release_miou_percent
         numbers = [percent(paper), percent(release), shown, difference(value, paper), difference(value, release)]
-        lines.append([row_link(row), *numbers, str(len(found))])
+        lines.append([row_link(row, label(row)), *numbers, str(len(found))])
     header = ["mIoU %", "paper", "release", "ours", "ours − paper", "ours − release", "n"]
     return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
 
@@ -92,8 +97,8 @@ def cost_table() -> str:
         paper, release = published.paper_gmacs, published.release_gmacs
         numbers = [percent(paper), paper_shown, difference(paper_value, paper)]
         numbers += [percent(release), repo_shown, difference(repo_value, release)]
-        lines.append([row_link(row), *numbers])
-    header = ["GFLOPs", "paper", "ours, its way", "difference", "release", "ours, its way", "difference"]
+        lines.append([row_link(row, label(row)), *numbers])
+    header = ["GFLOPs", "paper", "ours (paper's way)", "ours − paper", "release", "ours (its way)", "ours − release"]
     return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
 
 
@@ -137,7 +142,7 @@ def per_class() -> str:
         names = list(runs[0].record.metrics.class_iou_percent)
         header = [
             "IoU %",
-            *(f"{ROW_LABELS.get(one.record.row, one.record.row)}, seed {one.record.seed}" for one in runs),
+            *(f"{label(one.record.row)}, seed {one.record.seed}" for one in runs),
         ]
         lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
         mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]

@@ -110,5 +110,7 @@ def failure_section(failure: Failure) -> str:
     ):
         if text:
             parts += [f"### {title}", markup.block(text, language)]
-    parts.append(f"The notebook as it stopped: [failed.ipynb]({home}failed.ipynb). Nothing in it is a result.")
+    parts.append(
+        f"The notebook as it stopped: {{download}}`failed.ipynb <{home}failed.ipynb>`. Nothing in it is a result."
+    )
     return "\n\n".join(parts)
