@@ -15,6 +15,7 @@ import pytest
 from browser import CHROMIUM, FLAGS, SIZES, axe_violations, looking, overflow, served
 
 from dynroute_core.book.build import build
+from dynroute_core.book.pdf import write_pdf
 from dynroute_core.report.explorer_data import FACTOR_STEPS, shipped_images, steps_of
 from dynroute_core.report.flow import flow, image_route
 from dynroute_core.report.numbers import macs_of
@@ -236,6 +237,19 @@ def test_without_javascript_a_picture_and_the_way_to_the_gallery_stand(browser: 
     page.locator("noscript a, .dr-explorer a[href='gallery.html']").first.click()
     assert page.url.endswith("routes/gallery.html")
     context.close()
+
+
+# The PDF
+
+
+def test_the_pdf_has_every_page_and_bookmarks(pages: Path) -> None:
+    """Chromium writes the structure of a PDF uncompressed, so that its objects can be counted without a reader."""
+    written = write_pdf(pages.parent).read_bytes()
+    count = len(re.findall(rb"/Type\s*/Page\b", written))
+    assert count > len(list(pages.glob("*/*.html"))), "fewer sheets than the book has pages"
+    titles = re.findall(rb"/Title\s*[(<]", written)
+    assert b"/Outlines" in written and len(titles) > len(KINDS)
+    assert b"/StructTreeRoot" in written, "not tagged: a screen reader finds no order in it"
 
 
 # The checks can fail
