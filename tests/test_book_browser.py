@@ -127,8 +127,8 @@ def test_search_finds_budget(browser: Any, origin: str) -> None:
 
 
 def kept(page: Any) -> dict[str, str]:
-    """The state in the address."""
-    return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
+    """The state in the address, as the page itself has it: Playwright's `page.url` learns of it later."""
+    return {name: values[0] for name, values in parse_qs(page.evaluate("location.hash.slice(1)")).items()}
 
 
 def drawing(page: Any) -> str:
