@@ -7,7 +7,7 @@ from pathlib import Path
 from sample_records import sample_record, sample_routes
 
 from dynroute_core.record import RECORD, ROUTES, to_json, write_record
-from dynroute_core.report.committed import results_in
+from dynroute_core.report.finished import results_in
 from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.space import ModelConfig
 

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from sample_runs import sample_runs
 
-from dynroute_core.record import ImageRoute
 from dynroute_core.report import explorer_data
-from dynroute_core.report.committed import committed, results_in
 from dynroute_core.report.explorer_data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
 from dynroute_core.report.explorer_page import explorer_block
+from dynroute_core.report.finished import committed, results_in
 from dynroute_core.report.flow import flow, image_route
 from dynroute_core.report.numbers import macs_of, share_text
 from dynroute_core.report.routed import Run, routed_runs
@@ -25,7 +24,7 @@ from dynroute_core.report.threshold import at_threshold
 from dynroute_core.space import RoutingSpace
 
 SCRIPT = Path(__file__).parents[1] / "book" / "_assets" / "explorer" / "explorer.js"
-THRESHOLDS = (0, 10, 250, 500, 730, 905, 1000)
+THRESHOLDS = (0, 10, 250, 500, 730, 900, 905, 1000)
 FLOAT32 = 1e-6  # recorded costs are sums of float32 products
 
 ASK = """
@@ -49,11 +48,6 @@ def runs(tmp_path: Path) -> tuple[Run, ...]:
     return sample_runs(tmp_path)
 
 
-def shipped(image: ImageRoute, space: RoutingSpace) -> ImageRoute:
-    """The route with the factors as the explorer has them: closed paths at 0, in thousandths."""
-    return replace(image, factors=tuple(step / FACTOR_STEPS for step in steps_of(image, space)))
-
-
 def ask(runs: tuple[Run, ...]) -> Any:
     node = shutil.which("node")
     if node is None:
@@ -73,7 +67,7 @@ def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[Ru
     for run, answers in zip(asked, ask(asked), strict=True):
         space, costs = RoutingSpace.of(run.config), run.record.costs
         for facts, per_threshold in zip(shipped_images(run), answers, strict=True):
-            image = shipped(image_route(run.routes, facts.name), space)
+            image = image_route(run.routes, facts.name)
             for threshold, answer in zip(THRESHOLDS, per_threshold, strict=True):
                 left = at_threshold(image, space, threshold / FACTOR_STEPS)
                 shown = flow(
@@ -104,6 +98,16 @@ def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[Run, 
         for name, _, states, steps in record["images"]:
             assert states == image_route(run.routes, name).states
             assert len(steps) == 2 * len(run.routes.paths)
+
+
+def test_factors_are_rounded_so_that_no_threshold_is_crossed(runs: tuple[Run, ...]) -> None:
+    run = runs[0]
+    space = RoutingSpace.of(run.config)
+    image = run.routes.images[0]
+    open_states = "o" * len(image.states)
+    for factor, step in ((0.0002, 1), (0.3, 300), (0.57, 570), (0.570001, 571), (0.9003, 901), (1.0, 1000), (5e-5, 0)):
+        given = replace(image, states=open_states, factors=(factor,) * len(image.factors))
+        assert set(steps_of(given, space)) == {step}
 
 
 def test_networks_without_gates_have_nothing_to_explore(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sample_runs import sample_runs
 
 from dynroute_core.record import EXAMPLES, example_names
 from dynroute_core.report import fragments_routes
-from dynroute_core.report.committed import committed
+from dynroute_core.report.finished import committed
 from dynroute_core.report.fragments_routes import FRAGMENTS
 from dynroute_core.report.numbers import macs_text, percent
 from dynroute_core.report.routed import Run

@@ -240,6 +240,12 @@ def test_failures_that_papermill_may_call_completed(
     assert words in outcome.message
     assert not (made.folder / DONE_NOTEBOOK).exists()
     assert (made.folder / LOG).exists()
+    # What is kept says that it failed, in its text and by having no stamp: nothing papermill noted there is left.
+    kept = json.loads((made.folder / FAILED_NOTEBOOK).read_text())
+    assert any(f"This run did not finish: {error}" in "".join(cell["source"]) for cell in kept["cells"])
+    assert "papermill" not in kept["metadata"]
+    assert not any("papermill" in cell["metadata"] for cell in kept["cells"])
+    assert notebook.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
     if (tmp_path / "mark").exists():
         assert_gone(tmp_path / "mark")
 

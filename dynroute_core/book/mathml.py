@@ -34,8 +34,11 @@ def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """The formula in a box of its own; its number to the right, a link to itself on hover."""
-    translator.body.append(translator.starttag(node, "div", CLASS="dr-math"))
+    """The formula in a box of its own; its number to the right, a link to itself on hover.
+
+    Narrow windows scroll the box, so it can be reached with the keyboard.
+    """
+    translator.body.append(translator.starttag(node, "div", CLASS="dr-math", tabindex="0"))
     translator.body.append(mathml(node.astext(), block=True))
     if node["number"]:
         number = get_node_equation_number(translator, node)

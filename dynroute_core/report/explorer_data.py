@@ -49,10 +49,13 @@ def shipped_images(run: Run) -> list[ImageFacts]:
 
 
 def steps_of(image: ImageRoute, space: RoutingSpace) -> list[int]:
-    """Factors in thousandths: 0 where a path is closed, at least 1 where it is open."""
+    """Factors in thousandths, rounded up; 0 where a path is closed.
+
+    Up, so that whether a factor exceeds a threshold of whole thousandths is the same as for the recorded number.
+    """
     of_cell = [index for index, cell in enumerate(space.cells) for _ in space.paths(cell)]
     return [
-        max(round(FACTOR_STEPS * factor), 1) if image.states[cell] == "o" and factor > OPEN_THRESHOLD else 0
+        -(-round(1e6 * factor) * FACTOR_STEPS // 10**6) if image.states[cell] == "o" and factor > OPEN_THRESHOLD else 0
         for cell, factor in zip(of_cell, image.factors, strict=True)
     ]
 

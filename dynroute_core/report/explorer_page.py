@@ -53,7 +53,7 @@ def explorer_block(runs: Sequence[Run]) -> str:
         "</div>",
         _difference_legend(),
         f'<div id="dr-legend">{legend_picture().html}</div>',
-        '<div class="dr-strip" id="dr-strip" hidden></div>',
+        '<div class="dr-costs" id="dr-costs" hidden></div>',
         "</div>",
         f'<script type="application/json" id="dr-data">{explorer_json(runs)}</script>',
         f'<script src="{ASSETS}/explorer.js" defer></script>',

@@ -66,7 +66,8 @@ def _gallery_of(run: Run) -> str:
     words = (
         f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
         f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
-        f"{100 * _spread(run):.1f} % between the cheapest and the dearest. [Its record](/rows/{run.record.row}.ipynb)."
+        f"{100 * _spread(run):.1f} % between the cheapest and the dearest. "
+        f"[Record]({run.address}), [page of the row](/rows/{run.record.row}.ipynb)."
     )
     parts = [f"## {run.record.row}, {run.record.profile} on {run.record.data.name}, seed {run.record.seed}", words]
     parts += [block(mean.html), block(f'<div class="dr-grid">{cards}</div>')]
@@ -147,18 +148,19 @@ def cost_spread() -> str:
 def cost_relations_table() -> str:
     """What goes with the cost, per record whose images differ, with n, interval and effect."""
     runs = routed_runs()
-    lines = [[run.record.label, *_relation_cells(one)] for run in runs if _differs(run) for one in cost_relations(run)]
-    if not lines:
+    if not any(map(_differs, runs)):
         return NO_RUNS
     interval = f"{100 * CONFIDENCE:.0f} % interval"
-    heads = ["record", "property of the image", "n", "rank correlation", interval, "leaves out 0", "effect on cost"]
-    left_out = [run.record.label for run in runs if not _differs(run)]
-    words = (
-        f"Left out, because their images differ by less than {100 * HARDLY:.0f} % in cost: {', '.join(left_out)}."
-        if left_out
-        else ""
-    )
-    return "\n\n".join([markdown_table(heads, lines), escape_markdown(words)])
+    heads = ["property of the image", "n", "rank correlation", interval, "leaves out 0", "effect on cost"]
+    parts = []
+    for run in filter(_differs, runs):
+        table = markdown_table(heads, [_relation_cells(one) for one in cost_relations(run)])
+        parts.append(f"**{escape_markdown(run.record.label)}**\n\n{table}")
+    alike = [run.record.label for run in runs if not _differs(run)]
+    if alike:
+        words = f"Left out, because their images differ by less than {100 * HARDLY:.0f} % in cost: {', '.join(alike)}."
+        parts.append(escape_markdown(words))
+    return "\n\n".join(parts)
 
 
 def _relation_cells(one: Relation) -> list[str]:

@@ -253,7 +253,7 @@ if (typeof document !== "undefined") {
 
     // Every image's cost at this threshold, cheapest as recorded first; a click chooses.
     function drawStrip() {
-      const strip = byId("dr-strip");
+      const strip = byId("dr-costs");
       const network = networkOf(state.record);
       const record = data.records[state.record];
       const all = allOpenMacs(network, route(state.record, 0));
@@ -331,7 +331,7 @@ if (typeof document !== "undefined") {
         show();
       });
       byId("dr-controls").addEventListener("submit", (event) => event.preventDefault());
-      byId("dr-strip").addEventListener("click", (event) => {
+      byId("dr-costs").addEventListener("click", (event) => {
         const bar = event.target.closest("[data-image]");
         if (!bar) return;
         state.image = Number(bar.dataset.image);
@@ -361,7 +361,7 @@ if (typeof document !== "undefined") {
       });
     }
 
-    for (const id of ["dr-controls", "dr-headline", "dr-strip"]) byId(id).hidden = false;
+    for (const id of ["dr-controls", "dr-headline", "dr-costs"]) byId(id).hidden = false;
     readAddress();
     listen();
     show();
