@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -167,13 +168,13 @@ def commit() -> tuple[str, bool]:
 
 
 def source_hash(folders: Iterable[str] = ("dynroute_core",)) -> str:
-    """sha256 over every source file that can change a number, names included (reports and launching cannot)."""
+    """sha256 over every source file that can change a number, names included (report, launch and book cannot)."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             relative = path.relative_to(root).as_posix()
-            if "/report/" in relative or "/launch/" in relative or relative.endswith("/published.py"):
+            if re.search("/(report|launch|book)/", relative) or relative.endswith("/published.py"):
                 continue
             digest.update(relative.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -1,43 +1,80 @@
-"""The committed records: every finished run under `results/`, with its routes. Read once per process."""
+"""The finished and the failed runs under `results/`: what the book is made of.
+
+Gives records in one order (row, then the published protocol's profile first, data set, seed). A folder with a
+`record.json` is a finished run; one with a `failed.ipynb` and no record is a failed one. Nothing else is looked at.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import dynroute_core
-from dynroute_core.record import RECORD, ROUTES, Record, Routes, read_record, read_routes
-from dynroute_core.report.flow import config_of
-from dynroute_core.space import ModelConfig
+from dynroute_core.experiments import ROWS
+from dynroute_core.record import RECORD, Record, read_record
 
-RESULTS = Path(dynroute_core.__file__).resolve().parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[2]
+FAILED = "failed.ipynb"
+_PROFILES = ("full", "demo", "smoke")
+
+_folder: ContextVar[Path] = ContextVar("results", default=ROOT / "results")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run. identity: its folder below `results/`, such as `dynamic-a/demo-camvid-seed0`."""
+class Committed:
+    """A finished run: its folder, and the record in it. address: where the book has the record, from its root."""
 
-    identity: str
     folder: Path
     record: Record
-    routes: Routes
 
     @property
-    def config(self) -> ModelConfig:
-        return config_of(self.record)
+    def address(self) -> str:
+        return f"/records/{self.folder.parent.name}/{self.folder.name}/{RECORD}"
 
 
-@lru_cache(maxsize=4)
-def committed_runs(results: Path = RESULTS) -> tuple[Run, ...]:
-    """Every run with a record and routes, by identity. Raises BlockedError for files that cannot be read."""
-    return tuple(
-        Run(folder.relative_to(results).as_posix(), folder, read_record(folder / RECORD), read_routes(folder / ROUTES))
-        for folder in sorted(path.parent for path in results.glob(f"*/*/{RECORD}"))
-        if (folder / ROUTES).exists()
-    )
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Reads another folder's results for the time of a `with` block."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
 
 
-def routed_runs(results: Path = RESULTS) -> tuple[Run, ...]:
-    """The runs whose networks have gates: those of fixed networks have one route for every image."""
-    return tuple(run for run in committed_runs(results) if run.config.gate != "none")
+def results_folder() -> Path:
+    return _folder.get()
+
+
+def committed() -> tuple[Committed, ...]:
+    """Every finished run. Raises BlockedError naming a record that cannot be read, or that lies in another's place."""
+    found = [Committed(path.parent, read_record(path)) for path in results_folder().glob(f"*/*/{RECORD}")]
+    return tuple(sorted(found, key=lambda one: _order(one.record)))
+
+
+def records_of(row: str) -> tuple[Committed, ...]:
+    """The finished runs of one row."""
+    return tuple(one for one in committed() if one.record.row == row)
+
+
+def failures_of(row: str) -> tuple[Path, ...]:
+    """The folders of one row's runs that failed and have not finished since."""
+    folders = sorted(path.parent for path in (results_folder() / row).glob(f"*/{FAILED}"))
+    return tuple(folder for folder in folders if not (folder / RECORD).exists())
+
+
+def groups() -> dict[tuple[str, str], list[Committed]]:
+    """The finished runs by (profile, data set): what may stand in one table."""
+    found: dict[tuple[str, str], list[Committed]] = {}
+    for one in committed():
+        found.setdefault((one.record.profile, one.record.data.name), []).append(one)
+    return found
+
+
+def _order(record: Record) -> tuple[int, str, int, str, int]:
+    rows, profile = list(ROWS), record.profile
+    place = rows.index(record.row) if record.row in rows else len(rows)
+    rank = _PROFILES.index(profile) if profile in _PROFILES else len(_PROFILES)
+    return place, record.row, rank, record.data.name, record.seed

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from dynroute_core.cost import cost_table
 from dynroute_core.record import ImageFacts, ImageRoute
-from dynroute_core.report.committed import Run
 from dynroute_core.report.flow import image_route
 from dynroute_core.report.numbers import percent
+from dynroute_core.report.routed import Run
 from dynroute_core.space import OPEN_THRESHOLD, ModelConfig, RoutingSpace
 
 MAX_IMAGES = 128

@@ -17,7 +17,7 @@ from dynroute_core.experiments import PUBLISHED_BATCH, PUBLISHED_BUDGET_MACS, RO
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
 from dynroute_core.published import HEARSAY, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
-from dynroute_core.report.committed import committed_runs
+from dynroute_core.report.committed import committed
 from dynroute_core.report.cost_figures import NETWORKS, parts_of, published_table
 from dynroute_core.report.fragments_cost import giga
 from dynroute_core.report.markup import figure
@@ -56,16 +56,12 @@ def real_and_expected() -> str:
 def measured_real_and_expected() -> str:
     """The committed runs' mean real and expected cost, each with its marks."""
     lines = []
-    for run in committed_runs():
-        costs, record = run.record.costs, run.record
+    for record in (one.record for one in committed()):
+        costs = record.costs
         size = f"{costs.nominal_height}×{costs.nominal_width}"
-        means = (costs.paper.mean_macs, costs.expected.mean_macs)
-        lines.append([record.row, record.profile, record.data.name, str(record.seed), size, *map(gmacs, means)])
-    header = ["row", "profile", "data", "seed", "size", "real, mean", "expected, mean"]
-    return (
-        markdown_table(header, lines)
-        + "\n\nGFLOPs over the val images, paper's accounting. Not the published networks."
-    )
+        lines.append([record.label, size, gmacs(costs.paper.mean_macs), gmacs(costs.expected.mean_macs)])
+    note = "GFLOPs over the val images, paper's accounting. Not the published networks."
+    return f"{markdown_table(['run', 'size', 'real, mean', 'expected, mean'], lines)}\n\n{note}"
 
 
 def sizes() -> str:
@@ -141,10 +137,10 @@ def losses() -> str:
 def measured_losses() -> str:
     """The committed runs' last losses, each with its marks: another data set, width and schedule."""
     lines = [
-        [r.row, r.profile, r.data.name, str(r.seed), str(r.training.iterations), f"{r.training.final_loss:.3f}"]
-        for r in (run.record for run in committed_runs())
+        [record.label, str(record.training.iterations), f"{record.training.final_loss:.3f}"]
+        for record in (one.record for one in committed())
     ]
-    header = ["row", "profile", "data", "seed", "iterations", "loss, mean of the last tenth"]
+    header = ["run", "iterations", "loss, mean of the last tenth"]
     return markdown_table(header, lines) + "\n\nMeasured here, on other data than the published rows: not comparable."
 
 

@@ -46,6 +46,12 @@ def bars(shown: Flow, plan: Plan) -> str:
         words = f"layer {index}: {macs_of(layer.total, layer.all_open)}"
         stack = [(layer.gates, FIXED_COST), (layer.operations, OPERATION_COST), (layer.paths, PATH_COST)]
         parts.append(_bar(plan.x(index), stack, layer.all_open, words, scale=scale))
+    return "\n".join([*parts, *ends(shown, plan, scale), axis(plan, scale)])
+
+
+def ends(shown: Flow, plan: Plan, scale: BarScale) -> list[str]:
+    """The bars of stem and head, which no route changes."""
+    parts = []
     for x, macs, words in (
         (plan.x(-1), shown.table.stem, "stem"),
         (plan.head_middle, shown.table.head, "head"),
@@ -56,7 +62,7 @@ def bars(shown: Flow, plan: Plan) -> str:
             if macs > TALLEST * scale.highest
             else _bar(x, [(macs, FIXED_COST)], macs, words, scale=scale)
         )
-    return "\n".join([*parts, axis(plan, scale)])
+    return parts
 
 
 def bar_scale(shown: Flow, plan: Plan) -> BarScale:

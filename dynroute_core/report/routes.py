@@ -48,8 +48,13 @@ def route_diagram(
     Raises UsageError for an image the routes lack, ValueError where `config` is another network than the routes'.
     """
     shown = flow(routes, [image_route(routes, image_name)], config=config, height=height, width=width)
-    body, full_height = diagram(shown, title=image_name if title is None else title)
-    return svg_picture(body, width=WIDTH, height=full_height, alt=f"Route of {image_name}: {shown.summary()}.")
+    return flow_diagram(shown, title=image_name if title is None else title, alt=f"Route of {image_name}")
+
+
+def flow_diagram(shown: Flow, *, title: str, alt: str) -> Picture:
+    """A flow as a picture; alt: what it is, to which its summary is added."""
+    body, full_height = diagram(shown, title=title)
+    return svg_picture(body, width=WIDTH, height=full_height, alt=f"{alt}: {shown.summary()}.")
 
 
 def mean_route_diagram(

@@ -23,7 +23,8 @@ def at_threshold(image: ImageRoute, space: RoutingSpace, threshold: float) -> Im
         raise ValueError(f"threshold={threshold}: factors lie from 0 to 1, so give a threshold in that range.")
     least = max(threshold, OPEN_THRESHOLD)
     reached = {INITIAL}
-    states, factors = [], []
+    states = ""
+    factors: list[float] = []
     first = 0
     for index, cell in enumerate(space.cells):
         paths = space.paths(cell)
@@ -31,10 +32,10 @@ def at_threshold(image: ImageRoute, space: RoutingSpace, threshold: float) -> Im
         first += len(paths)
         left = tuple(factor if factor > least else 0.0 for factor in recorded)
         state = _state(image.states[index], cell in reached, any(left) or threshold == 0)
-        states.append(state)
-        factors += left if state == "o" else [0.0] * len(paths)
+        states += state
+        factors += left if state == "o" else [float(state == "c" and path == "keep") for path in paths]
         reached |= _reached_from(cell, state, space)
-    return replace(image, states="".join(states), factors=tuple(factors))
+    return replace(image, states=states, factors=tuple(factors))
 
 
 def _state(recorded: str, reached: bool, still_open: bool) -> str:

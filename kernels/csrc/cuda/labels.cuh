@@ -9,7 +9,7 @@ namespace dynroute {
 
 // The r-th of four positions enlarged from `at`: left of its centre for r < 2, right of it otherwise.
 inline __device__ float enlarged(int r, float before, float at, float after) {
-    const float share = r < 2 ? 0.625f + 0.25f * static_cast<float>(r) : 1.375f - 0.25f * static_cast<float>(r - 1);
+    const float share = r == 0 || r == 3 ? 0.625f : 0.875f;
     const float other = r < 2 ? before : after;
     return share * at + (1.0f - share) * other;
 }
