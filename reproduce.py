@@ -180,7 +180,6 @@ def export_row(session: Session, experiment: Experiment, plan: Plan, target: Tar
     result = session.results[experiment.row]
     try:
         folder = export(
-            experiment,
             plan,
             target,
             data_root=session.options.data_root,

@@ -29,7 +29,7 @@ from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.plan import Plan, find_data
-from dynroute_core.record import CHECKPOINT
+from dynroute_core.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.runtime import BlockedError, UsageError, is_terminal
 from dynroute_core.signals import locked
 
@@ -61,8 +61,19 @@ def parse_target(text: str, data: str) -> Target:
     return Target(Path(folder).expanduser().resolve(), split)
 
 
+def finished_experiment(plan: Plan) -> Experiment:
+    """The setting of a finished run as it ran: a common network's paths, for one, are known to its record alone.
+
+    Raises BlockedError where the plan's run is not finished.
+    """
+    record = read_record(plan.folder / RECORD)
+    if record.key != plan.key:
+        raise BlockedError(f"{plan.folder / RECORD} is not the run {plan.key[:8]}'s. Run the row to its end first.")
+    return msgspec.convert(record.config, Experiment)
+
+
 def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> Segmenter:
-    """The trained network of a finished run, in evaluation. Raises BlockedError where the run left no such weights."""
+    """The network of a finished run, in evaluation. Raises BlockedError where the run left no such weights."""
     path = plan.folder / CHECKPOINT
     if not path.exists():
         raise BlockedError(f"{path} is missing: an export needs the run's weights. Run the row again with --force.")
@@ -79,7 +90,6 @@ def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> 
 
 
 def export(
-    experiment: Experiment,
     plan: Plan,
     target: Target,
     *,
@@ -91,10 +101,11 @@ def export(
 
     Raises BlockedError (data, weights, disk, or another process at work on the run).
     """
-    name = f"{experiment.row}-{plan.folder.name}-{target.split}"
+    name = f"{plan.folder.parent.name}-{plan.folder.name}-{target.split}"
     done, begun = target.folder / name, target.folder / f".{name}.tmp"
     if done.exists() and not force:
         return done
+    experiment = finished_experiment(plan)
     with locked(plan.folder):
         model = finished_model(experiment, plan, device)
         dataset = open_dataset(experiment.data.name, find_data(experiment.data, data_root), target.split)

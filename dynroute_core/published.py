@@ -75,3 +75,28 @@ _UNCHECKED: tuple[Published, ...] = tuple(
     )
 )
 PUBLISHED: Mapping[str, Published] = {published.row: published for published in _TABLE + _UNCHECKED}
+
+
+@dataclass(frozen=True)
+class Hearsay:
+    """What an issue thread of the released code reports of a training run; nobody here has measured it.
+
+    row: empty where the thread names none. who: the author or a user. iteration: where the value was read, None for the
+    end of training. quantity: "loss" or "miou_percent".
+    """
+
+    row: str
+    who: str
+    iteration: int | None
+    quantity: str
+    value: float
+    setting: str = "as published"
+    source: str = "an issue thread of yanwei-li/DynamicRouting"
+
+
+HEARSAY: tuple[Hearsay, ...] = (
+    Hearsay("dynamic-raw-imagenet", "author", 60_000, "loss", 0.11),
+    Hearsay("dynamic-raw-imagenet", "author", 186_000, "loss", 0.06),
+    Hearsay("network-fix", "a user", None, "miou_percent", 77.28, "from scratch, one run"),
+    Hearsay("", "a user", None, "miou_percent", 50.0, "one GPU, batch 3, lr left at 0.05"),
+)

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from dynroute_core import pipeline
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.data.labels import train_id_to_label_id
 from dynroute_core.data.loader import open_dataset
-from dynroute_core.evaluate import predict_image
+from dynroute_core.evaluate import ForcedPaths, predict_image
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.export import ARCHIVE, FACTS, IMAGES, Target, export, file_name, finished_model, parse_target
 from dynroute_core.launch import rows
@@ -66,9 +67,9 @@ def planned(tiny: Experiment, streets: Path, out: Path, record: Record) -> Plan:
 
 
 @pytest.fixture
-def write(tiny: Experiment, streets: Path, planned: Plan, tmp_path: Path) -> Callable[..., Path]:
+def write(streets: Path, planned: Plan, tmp_path: Path) -> Callable[..., Path]:
     def call(**settings: bool) -> Path:
-        return export(tiny, planned, Target(tmp_path / "to", "val"), data_root=streets, device=CPU, **settings)
+        return export(planned, Target(tmp_path / "to", "val"), data_root=streets, device=CPU, **settings)
 
     return call
 
@@ -181,6 +182,24 @@ def test_weights_that_are_not_this_finished_runs_are_refused(tiny: Experiment, p
     save_snapshot(tmp_path / CHECKPOINT, Snapshot({}, good.facts))
     with pytest.raises(BlockedError, match="does not hold this network"):
         finished_model(tiny, elsewhere, CPU)
+
+
+def test_a_run_that_is_not_finished_has_no_export(planned: Plan, streets: Path, tmp_path: Path) -> None:
+    for folder, key in ((tmp_path, planned.key), (planned.folder, "0" * 64)):
+        with pytest.raises(BlockedError):
+            export(Plan(folder, key, False, ""), Target(tmp_path, "val"), data_root=streets, device=CPU)
+
+
+def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
+    """The official script still gives the record's scores: the network's own gates would give others."""
+    paths = ("init>keep", "0.0>keep", "1.0>keep", "2.0>keep")
+    forced = replace(tiny, evaluate=replace(tiny.evaluate, route=ForcedPaths(name="finest", paths=paths)))
+    made = pipeline.run(forced, data_root=streets, out=tmp_path / "runs", device="cpu")
+    folder = export(
+        plan(forced, data_root=streets, out=tmp_path / "runs"), Target(tmp_path, "val"), data_root=streets, device=CPU
+    )
+    _, mean = official_scores(folder, streets / "gtFine" / "val")
+    assert mean == pytest.approx(made.record.metrics.miou_percent / 100, abs=1e-9)
 
 
 # The command line
