@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf bench clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -30,6 +30,12 @@ book-serve: book  ## ... and shows it on this machine
 
 book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
 	$(BIN)/python -m dynroute_core.book pdf
+
+bench: $(READY)  ## the short form of every benchmark: tables here, JSON in results/speed
+	$(BIN)/python benchmarks/inference.py --short
+	$(BIN)/python benchmarks/inference.py --parts open --size 1024 2048 --runs 2
+	$(BIN)/python benchmarks/training.py --short
+	$(BIN)/python benchmarks/loading.py --short
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

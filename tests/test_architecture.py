@@ -17,6 +17,7 @@ LEVELS = {
     "profiles": 0,
     "record": 0,
     "runtime": 0,
+    "speed_record": 0,
     "cost": 1,
     "static_routes": 1,
     "route_files": 2,
@@ -50,6 +51,8 @@ LEVELS = {
 }
 SIDEWAYS = {
     ("record", "runtime"),
+    ("speed_record", "record"),
+    ("speed_record", "runtime"),
     ("cell", "operations"),
     ("model", "cell"),
     ("model", "operations"),
