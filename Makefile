@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf bench clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf bench cuda-check clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -14,6 +14,7 @@ test: lint unit  ## lint, types, unit tests, notebooks on tiny subsets
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types && ln -sfn ../../kernels build/types/dynroute_kernels
 	$(BIN)/mypy
 
 unit: $(READY)
@@ -36,6 +37,9 @@ bench: $(READY)  ## the short form of every benchmark: tables here, JSON in resu
 	$(BIN)/python benchmarks/inference.py --parts open --size 1024 2048 --runs 2
 	$(BIN)/python benchmarks/training.py --short
 	$(BIN)/python benchmarks/loading.py --short
+
+cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
+	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from dynroute_core import InferenceEngine, ModelConfig, Route, RoutingSpace, Seg
 from dynroute_core.cost import cost_table
 from dynroute_core.engine_backend import BackendUnavailableError
 from dynroute_core.runtime import pick_device
-from dynroute_core.space import INITIAL
+from dynroute_core.space import INITIAL, Cell
 from dynroute_core.speed_record import Goal, Measurement
 
 Run = Callable[..., object]
@@ -64,7 +65,8 @@ def route_of(space: RoutingSpace, share: float, cost: Callable[[Route], float], 
     rng = random.Random(seed)
     route: Route = frozenset()
     while cost(route) < share and len(route) < len(space.all_paths):
-        cell, walk = INITIAL, set()
+        cell: Cell | None = INITIAL
+        walk = set()
         while cell is not None:
             path = rng.choice(space.paths(cell))
             walk.add((cell, path))
@@ -100,13 +102,8 @@ class Bench:
         self.goals: list[Goal] = []
 
     def note(self, part: str, name: str, times: Times, items: int = 1, share: float = 1.0) -> None:
-        height, width = self.size
-        self.measurements.append(
-            Measurement(
-                part=part, subject=name, height=height, width=width, items=items, share=share,
-                macs=share * self.all_open * items, **times.fields(),  # type: ignore[arg-type]
-            )
-        )  # fmt: skip
+        macs = share * self.all_open * items
+        self.measurements.append(times.measurement(part, name, self.size, items, macs=macs, share=share))
 
     def goal(self, text: str, wanted: float, measured: float, *, higher: bool) -> None:
         self.goals.append(Goal(text=text, wanted=wanted, measured=measured, higher=higher))
@@ -184,7 +181,7 @@ class Bench:
                 full = name if name == "model" else f"{name}, {what}"
                 peaks[full] = peak
                 self.note("memory", full, Times((seconds,)))
-                self.measurements[-1] = Measurement(**{**vars(self.measurements[-1]), "peak_mb": peak})
+                self.measurements[-1] = replace(self.measurements[-1], peak_mb=peak)
         for name, peak in peaks.items():
             if name != "model":
                 self.goal(f"{name}: peak memory of the model's", OF_MEMORY, peak / peaks["model"], higher=False)
@@ -234,7 +231,8 @@ def main() -> None:
         gate="small", channels=given.channels, layers=given.layers, stem_channels=min(given.channels, 64)
     )
     if given.peak_of:
-        peak_of(*given.peak_of, config, height, width)
+        name, what = given.peak_of
+        peak_of(name, what, config, height, width)
         return
     device = pick_device(given.device)
     here = machine(device, given.allocator)

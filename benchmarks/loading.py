@@ -17,7 +17,7 @@ from dynroute_core.data.loader import open_dataset, train_batches
 from dynroute_core.data.transforms import TrainTransform, crop_pad, resize_shortest
 from dynroute_core.experiments import DataConfig
 from dynroute_core.plan import find_data
-from dynroute_core.speed_record import Goal, Measurement
+from dynroute_core.speed_record import Goal
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -61,10 +61,7 @@ def main() -> None:
     here = machine(device, "default")
     times = alternate(subjects, given.runs or (3 if given.short else 5), device)
     measurements = [
-        Measurement(
-            part="loading", subject=name, height=height, width=width, items=count, share=1.0, macs=0.0, **found.fields()
-        )
-        for name, found in times.items()
+        found.measurement("loading", name, (height, width), count, macs=0.0) for name, found in times.items()
     ]
     for name, found in times.items():
         print(f"{name}: {count / found.median:.1f} images/s")

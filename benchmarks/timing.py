@@ -38,15 +38,22 @@ class Times:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def fields(self) -> dict[str, float | int]:
-        """As a `Measurement` holds them."""
-        low, high = min(self.seconds), max(self.seconds)
-        return {
-            "median_ms": 1e3 * self.median,
-            "low_ms": 1e3 * low,
-            "high_ms": 1e3 * high,
-            "runs": len(self.seconds),
-        }
+    def measurement(
+        self, part: str, subject: str, size: tuple[int, int], items: int, *, macs: float, share: float = 1.0
+    ) -> Measurement:
+        return Measurement(
+            part=part,
+            subject=subject,
+            height=size[0],
+            width=size[1],
+            items=items,
+            share=share,
+            macs=macs,
+            median_ms=1e3 * self.median,
+            low_ms=1e3 * min(self.seconds),
+            high_ms=1e3 * max(self.seconds),
+            runs=len(self.seconds),
+        )
 
 
 def alternate(subjects: Mapping[str, Callable[[], object]], runs: int, device: torch.device) -> dict[str, Times]:

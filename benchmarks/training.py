@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dynroute_core.profiles import DEMO_CAMVID
 from dynroute_core.runtime import pick_device
 from dynroute_core.space import ModelConfig
 from dynroute_core.speed_record import Goal, Measurement
-from dynroute_core.train import TrainConfig, Trainer
+from dynroute_core.train import StepState, TrainConfig, Trainer
 
 SUBJECTS = {
     "plain NCHW float32": (False, False),
@@ -45,7 +46,7 @@ def crops(count: int, side: int, classes: int) -> Crops:
     return Crops(images, labels, tuple(f"crop {k}" for k in range(count)))
 
 
-def step(name: str, config: ModelConfig, batch: Crops, side: int, device: torch.device):
+def step(name: str, config: ModelConfig, batch: Crops, side: int, device: torch.device) -> Callable[[], StepState]:
     """A function that takes one step of the subject's own network."""
     channels_last, amp = SUBJECTS[name]
     torch.manual_seed(0)
@@ -74,7 +75,8 @@ def main() -> None:
     device = pick_device(given.device)
     here = machine(device, given.allocator)
     demo = ModelConfig(channels=DEMO_CAMVID.channels, stem_channels=DEMO_CAMVID.stem_channels, classes=11)
-    measurements, goals = [], []
+    measurements: list[Measurement] = []
+    goals: list[Goal] = []
     for part, config, count, size in (
         ("published", ModelConfig(channels=given.channels), given.batch, side),
         ("demo", demo, 8, 160),
@@ -83,18 +85,7 @@ def main() -> None:
         times = alternate({name: step(name, config, batch, size, device) for name in SUBJECTS}, runs, device)
         macs = 3 * count * cost_table(config, height=size, width=size, accounting="paper").all_open
         for name, found in times.items():
-            measurements.append(
-                Measurement(
-                    part=part,
-                    subject=name,
-                    height=size,
-                    width=size,
-                    items=count,
-                    share=1.0,
-                    macs=macs,
-                    **found.fields(),
-                )
-            )
+            measurements.append(found.measurement(part, name, (size, size), count, macs=macs))
         if part == "published":
             plain, *ours = SUBJECTS
             for name, wanted in zip(ours, GOALS[device.type], strict=True):

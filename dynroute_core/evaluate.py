@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dynroute_core.cell import RouteFactors
 from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
@@ -22,6 +24,7 @@ from dynroute_core.engine_backend import BackendName
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import Routing, RoutingOutput
 from dynroute_core.profiles import PUBLISHED_SCALES
+from dynroute_core.space import ModelConfig, Route, RoutingSpace
 
 TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
 
@@ -37,15 +40,25 @@ PLAIN = View(1.0, False)
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForcedPaths:
+    """A route forced at every image. name: as it was asked for; paths: the open ones, `CELL>PATH`; factors: of 1, or
+    what the gates compute."""
+
+    name: str
+    paths: tuple[str, ...]
+    factors: RouteFactors = "one"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Single scale unless told otherwise, batch 1. Costs are counted at the nominal size, whatever the image's.
 
     shortest: images are resized to this shortest edge (pixels, antialiased bilinear), 0 for their own size; the logits
     are then enlarged to the label's size, where everything is measured. scales, flip: test-time augmentation. The image
     is shown at each of `scales` times that size (so they keep their ratio at any profile), and mirrored as well where
-    `flip`; the logits of all views are averaged at the label's size. backend: of the engine that computes it, in
-    float32. Backends sum in different orders, so where two logits tie their labels may differ: it is part of a run's
-    key, and the record names the one that "auto" came to.
+    `flip`; the logits of all views are averaged at the label's size. route: forced instead of what the gates choose.
+    backend: of the engine that computes it, in float32. Backends sum in different orders, so where two logits tie their
+    labels may differ: it is part of a run's key, and the record names the one that "auto" came to.
     """
 
     nominal_height: int = 1024
@@ -54,6 +67,7 @@ class EvaluateConfig:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     backend: BackendName = "auto"
+    route: ForcedPaths | None = None
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
@@ -116,6 +130,25 @@ class Evaluation:
 
 
 Predictor = Callable[[Tensor], RoutingOutput]
+
+
+class Network(Protocol):
+    """What can be evaluated: the model, or an engine made of it."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    def __call__(
+        self, images: Tensor, *, route: Route | None = None, route_factors: RouteFactors = "one"
+    ) -> RoutingOutput: ...
+
+
+def predictor(network: Network, config: EvaluateConfig) -> Predictor:
+    """The network as evaluation asks it: by its own gates, or on the forced route. Raises ValueError for a path that
+    the network does not have."""
+    if config.route is None:
+        return network
+    route = RoutingSpace.of(network.config).parse_paths(config.route.paths)
+    return partial(network, route=route, route_factors=config.route.factors)
 
 
 def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:

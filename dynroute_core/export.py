@@ -25,13 +25,13 @@ from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import train_id_to_label_id
 from dynroute_core.data.loader import eval_samples, open_dataset
-from dynroute_core.evaluate import predict_image
+from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.pipeline import locked
 from dynroute_core.plan import Plan, find_data
 from dynroute_core.record import CHECKPOINT
 from dynroute_core.runtime import BlockedError, UsageError, is_terminal
+from dynroute_core.signals import locked
 
 SPLITS = ("val", "test")
 IMAGES, ARCHIVE, FACTS = "labelIds", "labelIds.zip", "export.json"
@@ -120,9 +120,9 @@ def export(
 def _write_images(
     folder: Path, model: Segmenter, dataset: SegmentationDataset, experiment: Experiment, device: torch.device
 ) -> None:
-    samples = eval_samples(dataset, experiment.data.workers)
+    samples, predict = eval_samples(dataset, experiment.data.workers), predictor(model, experiment.evaluate)
     for sample in tqdm(samples, total=len(dataset), desc=f"export {experiment.row}", disable=not is_terminal()):
-        labels = predict_image(model, sample, experiment.evaluate, device).labels.cpu().numpy()
+        labels = predict_image(predict, sample, experiment.evaluate, device).labels.cpu().numpy()
         Image.fromarray(train_id_to_label_id[labels]).save(folder / file_name(sample.name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -107,7 +108,7 @@ def make_record(
         seed=experiment.seed,
         key=key,
         started=started,
-        config=msgspec.json.decode(msgspec.json.encode(experiment)),
+        config=recorded_config(experiment),
         data=DataFacts(
             name=experiment.data.name,
             train_fingerprint=fingerprints[0],
@@ -130,6 +131,15 @@ def make_record(
         costs=make_costs(experiment, evaluation.images),
         images=tuple(_image_facts(image) for image in evaluation.images),
     )
+
+
+def recorded_config(experiment: Experiment) -> dict[str, object]:
+    """The settings as a record holds them: of given weights the file's name, not where it lay on this machine."""
+    if experiment.weights is not None:
+        named = replace(experiment.weights, file=Path(experiment.weights.file).name)
+        experiment = replace(experiment, weights=named)
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(experiment))
+    return plain
 
 
 def _image_facts(image: ImageResult) -> ImageFacts:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from dynroute_core.marks import augmentation, forced_route, given_weights
 from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
@@ -62,11 +63,12 @@ class Durations:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """How training ended. final_loss: mean over the last tenth. resumed_at: iterations where it was taken up again."""
+    """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
+    (iterations 0: given weights were evaluated). resumed_at: iterations where training was taken up again."""
 
     iterations: int
-    final_loss: float
-    final_expected_macs: float
+    final_loss: float | None
+    final_expected_macs: float | None
     resumed_at: tuple[int, ...]
     parameters: int
 
@@ -139,20 +141,13 @@ class Record:
     @property
     def label(self) -> str:
         """How tables and figures name the run, so that no demo number passes for a published one."""
-        augmented = f", {self.augmentation}" if self.augmentation else ""
-        return f"{self.row} ({self.profile} profile, {self.data.name}, seed {self.seed}{augmented})"
+        parts = (f"{self.profile} profile", self.data.name, f"seed {self.seed}", *self.marks)
+        return f"{self.row} ({', '.join(parts)})"
 
     @property
-    def augmentation(self) -> str:
-        """The test-time augmentation, in words: another protocol than single scale. Empty where there was none."""
-        settings = self.config.get("evaluate")
-        if not isinstance(settings, dict):
-            return ""
-        scales, flip = settings.get("scales", [1.0]), settings.get("flip", False)
-        if not flip and scales == [1.0]:
-            return ""
-        shown = " ".join(str(scale) for scale in scales) if isinstance(scales, list) else str(scales)
-        return f"test-time augmentation: scales {shown}{', flipped' if flip else ''}"
+    def marks(self) -> tuple[str, ...]:
+        """What sets the evaluation apart from the row's own, in words: given weights, forced route, augmentation."""
+        return tuple(mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config)))
 
 
 @dataclass(frozen=True, kw_only=True)

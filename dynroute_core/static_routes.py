@@ -164,3 +164,13 @@ def static_paths(name: str, layers: int) -> tuple[str, ...]:
 def static_model(name: str, layers: int = 16) -> ModelConfig:
     """The network that consists of this route alone, at the published width. Raises as `static_route`."""
     return ModelConfig(layers=layers, gate="none", paths=static_paths(name, layers))
+
+
+def common_route(space: RoutingSpace, shares: Mapping[PathKey, float], share: float) -> Route:
+    """The paths open in more than `share` of the images, without those that lie on no way from the initial cell to the
+    head; none where there is no such way.
+
+    shares: of the images, 0..1, by path; a path that is not there is never open. Raises ValueError for a path that this
+    space does not have.
+    """
+    return space.prune(path for path, opened in shares.items() if opened > share)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from dynroute_kernels.cuda_ops import DOWN, KEEP, RECORD, UP, shrunk_size, sum_rows
+from torch import Tensor
+
+from dynroute_kernels.cuda_checks import RECORD
+from dynroute_kernels.cuda_ops import DOWN, KEEP, UP, shrunk_size, sum_rows
 from dynroute_kernels.cuda_spec import padded
 from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair
-from torch import Tensor
 
 SCALES = 4
 COARSEST_STRIDE = 32
@@ -232,21 +234,16 @@ class _Planner:
 
     def _send(self, cells: Sequence[PackedCell]) -> None:
         """Every path up and down of a layer in one launch."""
-        paths: list[tuple[Tensor, Linear, Tensor, Tensor, int, int]] = []
+        paths: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int, int]] = []
         for cell in cells:
-            x, record, up, down = (
-                self.maps[cell.scale],
-                self._record(cell),
-                self.ups[cell.scale],
-                self.downs[cell.scale],
-            )
+            x, record = self.maps[cell.scale], self._record(cell)
+            up, down = self.ups[cell.scale], self.downs[cell.scale]
             if cell.up is not None and up is not None:
-                paths.append((x, cell.up, record, up, UP, 1))
+                paths.append((x, *cell.up, record, up, UP, 1))
             if cell.down is not None and down is not None:
-                paths.append((x, cell.down, record, down, DOWN, 2))
+                paths.append((x, *cell.down, record, down, DOWN, 2))
         if paths:
-            x, linear, gate, out, slot, stride = (list(column) for column in zip(*paths, strict=True))
-            self._step("pointwise", x, *map(list, zip(*linear, strict=True)), gate, out, slot, stride)
+            self._step("pointwise", *(list(column) for column in zip(*paths, strict=True)))
 
     def _head(self) -> None:
         """Coarse to fine: what the last cells keep, plus the narrowed and enlarged map of the coarser scale."""

@@ -313,7 +313,7 @@ def test_a_lock_outlives_nobody(tiny, streets, tmp_path):
 def test_an_augmented_evaluation_is_recorded_as_such(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
     changed = with_settings(tiny, {"evaluate.scales": "[0.5, 1.0]", "evaluate.flip": "true", "train.iterations": "1"})
     record = run(changed, data_root=streets, out=tmp_path, device="cpu").record
-    assert record.augmentation == "test-time augmentation: scales 0.5 1.0, flipped"
+    assert record.marks == ("test-time augmentation: scales 0.5 1.0, flipped",)
     assert read_record(tmp_path / "dynamic-a" / f"smoke-streets-seed0-{record.key[:8]}" / RECORD) == record
     sizes = [(32, 64), (64, 128)]
     tables = [cost_table(changed.model, height=h, width=w, accounting="paper") for h, w in sizes]

@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]")
 _BLOCKED = ("BlockedError",)
 _NEXT = {
     "BlockedError": "Do what the message says, then give the same command again.",
-    "DeadKernelError": "The kernel died, most often for lack of memory: close other programs, or take a smaller profile.",
+    "DeadKernelError": "The kernel died, most often for lack of memory: close other programs, or run less.",
     "OutOfMemoryError": "GPU memory ran out: give `--set train.batch=4 --set train.lr=0.025`, or `--device cpu`.",
     "Timeout": "Give the same command with a longer `--timeout`; it goes on from its checkpoint.",
     "Interrupted": "Give the same command again; it goes on from its checkpoint.",

@@ -6,9 +6,9 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.record import CURVE, RECORD, ROUTES, Record
 from dynroute_core.report import markup
-from dynroute_core.report.finished import Committed, failures_of, records_of
 from dynroute_core.report.comparison import changed_settings, is_comparable
 from dynroute_core.report.failures import LOG, Failure, read_failure
+from dynroute_core.report.finished import Committed, failures_of, records_of
 from dynroute_core.report.numbers import NOTHING, gmacs, percent
 from dynroute_core.report.state import commands, needs, row_state
 from dynroute_core.report.tables import escape_markdown

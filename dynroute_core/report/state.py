@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dynroute_core.experiments import ROWS, Experiment
-from dynroute_core.report.finished import failures_of, records_of
 from dynroute_core.report.comparison import is_comparable
 from dynroute_core.report.failures import read_failure
+from dynroute_core.report.finished import failures_of, records_of
 
 Kind = Literal["published", "smaller", "failed", "blocked", "waiting"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
