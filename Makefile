@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf cuda-check clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf bench cuda-check clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -31,6 +31,12 @@ book-serve: book  ## ... and shows it on this machine
 
 book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
 	$(BIN)/python -m dynroute_core.book pdf
+
+bench: $(READY)  ## the short form of every benchmark: tables here, JSON in results/speed
+	$(BIN)/python benchmarks/inference.py --short
+	$(BIN)/python benchmarks/inference.py --parts open --size 1024 2048 --runs 2
+	$(BIN)/python benchmarks/training.py --short
+	$(BIN)/python benchmarks/loading.py --short
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
 	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py

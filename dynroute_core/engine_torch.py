@@ -184,7 +184,8 @@ class TorchBackend:
         return self._run_head(then), gates
 
     def _run_stem(self, image: Tensor, size: Sequence[int], into: Slot) -> None:
-        pixels = self._memory.map("pixels", 3, *size)
+        # The maps of the odd layers are not needed yet: the pixels lie where the finest of them will.
+        pixels = self._memory.map("odd0", 3, *size)
         height, width = image.shape[-2:]
         torch.sub(image, self._mean, out=pixels[:, :, :height, :width])
         pixels[:, :, height:].zero_()

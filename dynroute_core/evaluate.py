@@ -66,8 +66,8 @@ class EvaluateConfig:
     shortest: int = 0
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    route: ForcedPaths | None = None
     backend: BackendName = "auto"
+    route: ForcedPaths | None = None
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:

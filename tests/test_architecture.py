@@ -18,6 +18,7 @@ LEVELS = {
     "marks": 0,
     "record": 0,
     "runtime": 0,
+    "speed_record": 0,
     "signals": 0,
     "cost": 1,
     "static_routes": 1,
@@ -54,6 +55,8 @@ LEVELS = {
 SIDEWAYS = {
     ("record", "marks"),
     ("record", "runtime"),
+    ("speed_record", "record"),
+    ("speed_record", "runtime"),
     ("signals", "runtime"),
     ("cell", "operations"),
     ("model", "cell"),
