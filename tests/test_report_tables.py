@@ -162,6 +162,9 @@ def test_settings_of_every_row_fit_a_table() -> None:
         "| run | row x |",
         "| a\\|b | &lt;i&gt; – · flag yes |",
     ]
+    fixed = settings_table(experiment("static-unet"))
+    assert "paths init&gt;keep, 0.0&gt;keep, … (41 in all)" in fixed
+    assert " · paths – |" in text
     with pytest.raises(TypeError, match="give a dataclass or a mapping"):
         settings_table(3)
 

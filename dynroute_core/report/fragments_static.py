@@ -15,11 +15,11 @@ from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter
 from dynroute_core.report import markup
 from dynroute_core.report.flow import flow, scale_name
-from dynroute_core.report.numbers import gmacs, significant
+from dynroute_core.report.numbers import NOTHING, gmacs, significant
 from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.routes import space_diagram
-from dynroute_core.report.tables import markdown_table
-from dynroute_core.space import ModelConfig, PathKey, RoutingSpace, path_name
+from dynroute_core.report.tables import escape_markdown, markdown_table
+from dynroute_core.space import SCALES, ModelConfig, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import STATIC, common_route, divide, static_model
 
 HEIGHT, WIDTH = 1024, 2048  # of Cityscapes, at which the paper counts
@@ -39,7 +39,8 @@ def network_cells(config: ModelConfig, *, height: int, width: int) -> list[str]:
     """What the head sees, cells, paths, parameters in millions, GFLOPs in both accountings: cells of a table's line."""
     space = RoutingSpace.of(config)
     costs = [cost_table(config, height=height, width=width, accounting=a).all_open for a in ("paper", "repo")]
-    seen = ", ".join(scale_name(space, cell.scale) for cell in space.last_cells)
+    scales = [scale_name(space, cell.scale) for cell in space.last_cells]
+    seen = "all four" if len(scales) == SCALES else ", ".join(scales)
     counts = [str(len(space.cells)), str(len(space.all_paths)), significant(parameters_of(config) / 1e6)]
     return [seen, *counts, *map(gmacs, costs)]
 
@@ -53,8 +54,11 @@ def static_table(*, layers: int = LAYERS, channels: int = 64, height: int = HEIG
         [title, *network_cells(config, height=height, width=width)]
         for title, config in [*named, ("the whole space, no gates", whole)]
     ]
-    heads = ["network", "the head sees", "cells", "paths", "parameters, M", "GFLOPs, paper", "GFLOPs, repo"]
-    note = f"{layers} layers, {channels} channels, at {height}×{width}; one multiply-accumulate counts one."
+    heads = ["network", "head sees", "cells", "paths", "weights, M", "GFLOPs, paper", "repo"]
+    note = (
+        f"{layers} layers, {channels} channels. Weights: parameters in millions. GFLOPs at {height}×{width}, one "
+        "multiply-accumulate counts one, in the paper's accounting and in the released code's."
+    )
     return f"{markdown_table(heads, lines)}\n\n{note}"
 
 
@@ -63,21 +67,20 @@ def depth_table(depths: tuple[int, ...] = DEPTHS) -> str:
     lines = [
         [
             network.title,
-            network.stages,
             " ".join(map(str, network.depths)),
             *(" ".join(map(str, divide(layers + 1, network.depths))) for layers in depths),
             str(network.least_layers),
         ]
         for network in STATIC.values()
     ]
-    heads = ["network", "stages", "published depths", *(f"cells at L = {layers}" for layers in depths), "least L"]
+    heads = ["network", "published depths", *(f"cells at L = {layers}" for layers in depths), "least L"]
     return markdown_table(heads, lines)
 
 
 def static_drawing(name: str) -> str:
     network = STATIC[name]
     picture = space_diagram(static_model(name, LAYERS), title=f"{network.title} as a static route")
-    return f"{markup.figure(picture)}\n\nFrom: {network.source}."
+    return f"{markup.figure(picture)}\n\nFrom: {network.source}. Stages: {network.stages}."
 
 
 # Common networks
@@ -106,43 +109,40 @@ def common_config(run: Run, share: float, *, passed_on: bool = False) -> ModelCo
     return replace(run.config, gate="none", paths=tuple(map(path_name, route))) if route else None
 
 
-def common_table() -> str:
-    """What is left of each committed network, by share."""
-    lines = []
-    for run in routed_runs():
-        costs = run.record.costs
-        size = {"height": costs.nominal_height, "width": costs.nominal_width}
-        for share, passed_on in [*((share, False) for share in SHARES), (0.5, True)]:
-            chosen = sum(opened > share for opened in _shares(run, passed_on=passed_on).values())
-            config = common_config(run, share, passed_on=passed_on)
-            left = network_cells(config, **size)[:-1] if config else ["nothing"] + ["–"] * 4
-            lines.append([run.record.label, f"{100 * share:.0f} %", "yes" if passed_on else "no", str(chosen), *left])
-    heads = ["record", "more than", "passed on counts", "chosen paths", "the head sees", "cells left", "paths left"]
-    return markdown_table([*heads, "parameters, M", "GFLOPs, paper"], lines) if lines else NO_RUNS
-
-
-def common_drawings() -> str:
-    """The common network of every committed run, of paths open in more than half of its images."""
+def common_records() -> str:
+    """What is left of each committed network, by share, and a drawing of what most of its images open."""
     parts = []
     for run in routed_runs():
-        config = common_config(run, 0.5)
-        if config is None:
-            continue
-        costs = run.record.costs
-        picture = space_diagram(
-            config,
-            height=costs.nominal_height,
-            width=costs.nominal_width,
-            title=f"What {run.record.row} opens in most validation images",
-        )
-        parts.append(markup.figure(picture))
+        parts += [f"### {escape_markdown(run.record.label)}", _common_table(run)]
+        if (config := common_config(run, 0.5)) is not None:
+            costs = run.record.costs
+            picture = space_diagram(
+                config,
+                height=costs.nominal_height,
+                width=costs.nominal_width,
+                title=f"{run.record.row}: open in most validation images",
+            )
+            parts.append(markup.figure(picture))
     return "\n\n".join(parts) or NO_RUNS
+
+
+def _common_table(run: Run) -> str:
+    lines = []
+    costs = run.record.costs
+    size = {"height": costs.nominal_height, "width": costs.nominal_width}
+    for share, passed_on in [*((share, False) for share in SHARES), (0.5, True)]:
+        chosen = sum(opened > share for opened in _shares(run, passed_on=passed_on).values())
+        config = common_config(run, share, passed_on=passed_on)
+        left = network_cells(config, **size)[:-1] if config else ["nothing", *[NOTHING] * 4]
+        lines.append([f"more than {100 * share:.0f} %", "yes" if passed_on else "no", str(chosen), *left])
+    heads = ["open in", "passed on counts", "chosen paths", "head sees", "cells left", "paths left", "weights, M"]
+    note = f"GFLOPs at {size['height']}×{size['width']}, in the paper's accounting; weights: parameters in millions."
+    return f"{markdown_table([*heads, 'GFLOPs'], lines)}\n\n{note}"
 
 
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "static-table": static_table,
     "static-depths": depth_table,
     **{f"static-{name}": partial(static_drawing, name) for name in STATIC},
-    "common-table": common_table,
-    "common-drawings": common_drawings,
+    "common-records": common_records,
 }

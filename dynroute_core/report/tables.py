@@ -172,7 +172,7 @@ def _flat(group: Mapping[object, object], prefix: str = "") -> list[tuple[str, o
 
 
 def _setting(name: str, value: object) -> str:
-    if value is None:
+    if value is None or value == [] or value == ():
         return f"{name} {NOTHING}"
     if isinstance(value, bool):
         return f"{name} {'yes' if value else 'no'}"
