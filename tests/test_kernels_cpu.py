@@ -18,7 +18,7 @@ from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine_backend import BackendUnavailableError, folded
 from dynroute_core.engine_native import network_spec
 from dynroute_core.space import Cell
-from dynroute_kernels import BuildError, NativeNetwork, build
+from dynroute_kernels import BuildError, NativeNetwork, build, reference
 
 pytestmark = pytest.mark.skipif(
     build.built() is None and bool(build.missing()), reason=f"not compiled, and no {' nor '.join(build.missing())}"
@@ -73,6 +73,35 @@ def test_hurting_sizes(mixed, isa, size):
     batch = images(2, *size)
     assert_equal(native(mixed), mixed, batch, FLOAT32)
     assert_equal(native(mixed), mixed, batch + 0.25, FLOAT32)  # float32 pixels
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (96, 64)])
+def test_the_reference_says_what_the_kernels_do(mixed, size):
+    """kernels/reference.py, in float64, for the gates' own decisions and for forced routes."""
+    spec = network_spec(folded(mixed, torch.float32))
+    network, image = NativeNetwork(spec), images(1, *size)[0]
+    rng = random.Random(5)
+    ways = [(None, False), *(([rng.random() < 0.7 for _ in range(spec.path_count)], way) for way in (False, True))]
+    for mask, gate_factors in ways:
+        theirs, result = reference.run(spec, image.double(), mask, gate_factors)
+        ours = torch.empty(spec.classes, *size)
+        found = network.logits(image, ours, mask, gate_factors)
+        assert relative(ours.double(), theirs) < FLOAT32
+        assert torch.equal(found.states, result.states)
+        torch.testing.assert_close(found.factors, result.factors, rtol=0, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_networks(dtype):
+    """A restricted space: cells, paths and coarse levels of the head that do not exist."""
+    paths = ("init>keep", "init>down", "0.0>keep", "0.1>down", "1.0>keep", "1.2>up", "2.0>keep", "2.1>keep")
+    model = shaken(Segmenter(small_config(layers=3, gate="none", paths=paths))).eval()
+    if dtype == torch.float32:
+        assert_equal(native(model), model, images(2, 65, 50), FLOAT32)
+    else:
+        with torch.inference_mode():
+            theirs = model(images(1, 65, 50)).logits
+        assert relative(native(model, dtype)(images(1, 65, 50)).logits, theirs) < 0.1  # eight bits of mantissa
 
 
 def test_channels_that_fill_vectors_and_such_that_do_not(isa):
@@ -155,7 +184,7 @@ def test_bfloat16_is_near_on_every_instruction_set(mixed, isa, monkeypatch):
 
 
 def test_more_channels_bfloat16_is_as_near_as_plain_torch():
-    """Rounding errors of two implementations: the compiled one, whose sums stay float32, may be at most twice as far."""
+    """Rounding errors of two implementations: ours, whose sums stay float32, may be at most twice as far."""
     torch.manual_seed(0)
     model = shaken(Segmenter(small_config(layers=4, channels=32))).eval()
     everything, image = frozenset(model.space.all_paths), images(1, 96, 160)
@@ -210,7 +239,7 @@ def test_a_spec_that_does_not_fit_is_named(mixed):
 
     spec = network_spec(folded(mixed, torch.float32))
     first = spec.cells[0]
-    with pytest.raises(ValueError, match="cell -1.0 depthwise 0"):
+    with pytest.raises(ValueError, match=r"cell -1\.0 depthwise 0"):
         replace(spec, cells=(replace(first, depthwise=(torch.zeros(1), torch.zeros(1))), *spec.cells[1:])).check()
     with pytest.raises(ValueError, match="by layer"):
         replace(spec, cells=spec.cells[::-1]).check()
