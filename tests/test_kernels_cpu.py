@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 import torch
 from sample_models import images, mixed_model, set_gates, shaken, small_config
-from test_engine import all_routes, assert_equal, random_routes, relative
+from test_engine import assert_equal, random_routes, relative
 from test_golden import EVAL_FILES, load
 from test_golden import build as build_golden
 
@@ -111,9 +112,12 @@ def test_channels_that_fill_vectors_and_such_that_do_not(isa):
 
 
 def test_every_route_of_two_layers():
+    """Every set of paths, 1024 of them."""
     model = shaken(Segmenter(small_config(layers=2, channels=2, stem_channels=2, gate="none"))).eval()
     engine, image = native(model), images(1, 20, 33)
-    for route in all_routes(model.space):
+    paths = model.space.all_paths
+    for chosen in itertools.product((False, True), repeat=len(paths)):
+        route = frozenset(itertools.compress(paths, chosen))
         with torch.inference_mode():
             theirs = model(image, route=route).logits
         assert relative(engine(image, route=route).logits, theirs) < FLOAT32, route
@@ -263,6 +267,40 @@ def test_without_a_compiler_it_is_said_once(tmp_path):
     )
     assert "engine torch" in done.stdout and "BackendUnavailableError" in done.stdout
     assert done.stderr.count("a C++17 compiler") == 1
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_killed_build_is_in_nobodys_way(empty_cache, monkeypatch):
+    """What it leaves is a folder of its own, with whatever was half written."""
+    half = empty_cache / "dynroute_cpu_killed"
+    half.mkdir()
+    (half / "lock").touch()
+    written = []
+
+    def compile_(name, flags, folder):
+        assert folder.parent == empty_cache and folder != half
+        (folder / f"{name}.so").write_text("whole")
+        written.append(folder)
+
+    monkeypatch.setattr(build, "_compile", compile_)
+    library = build.build()
+    assert library.read_text() == "whole" and library == build.built() == build.build()
+    assert len(written) == 1 and not written[0].exists()
+
+
+def test_a_failed_build_leaves_nothing(empty_cache, monkeypatch):
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-fno-such-flag"))
+    monkeypatch.setattr(build, "SOURCES", empty_cache / "sources")
+    build.SOURCES.mkdir()
+    (build.SOURCES / "one.cpp").write_text("int one() { return 1; }")
+    with pytest.raises(BuildError, match="no-such-flag"):
+        build.build()
+    assert build.built() is None and [path.name for path in empty_cache.iterdir()] == ["sources"]
 
 
 def test_status_names_what_is_here():
