@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf bench cuda-check clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf bench kernels sanitize cuda-check clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -37,6 +37,14 @@ bench: $(READY)  ## the short form of every benchmark: tables here, JSON in resu
 	$(BIN)/python benchmarks/inference.py --parts open --size 1024 2048 --runs 2
 	$(BIN)/python benchmarks/training.py --short
 	$(BIN)/python benchmarks/loading.py --short
+
+kernels: $(READY)  ## compile the CPU kernels ahead of their first use
+	$(BIN)/python -m dynroute_kernels build
+
+sanitize: $(READY)  ## the CPU kernels' tests under AddressSanitizer and UBSan (GCC)
+	$(BIN)/python -m dynroute_kernels build --sanitized
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	DYNROUTE_SANITIZE=1 $(BIN)/python -m pytest tests/test_kernels_cpu.py -k "not fork and not compiler and not status and not build"
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
 	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py

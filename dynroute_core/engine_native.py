@@ -1,7 +1,7 @@
 """The engine's compiled CPU backend: hands a folded network to `dynroute_kernels` and adapts what comes back.
 
-It has what the rows of the table use: separable stem, sep_conv_3x3 + skip_connect, any gate, fixed networks, float32 and
-bfloat16. The rest runs in plain torch.
+It has what the rows of the table use: separable stem, sep_conv_3x3 + skip_connect, any gate, fixed networks; float32
+and bfloat16. The rest runs in plain torch.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def load(network: Segmenter, dtype: torch.dtype) -> NativeBackend:
 
 def network_spec(network: Segmenter) -> NetworkSpec:
     """What the kernels need of a folded network."""
-    first, *pairs = network.stem
+    first, *pairs = network.stem.children()
     return NetworkSpec(
-        stem=StemSpec(_conv(first), *_separable([part for pair in pairs for part in pair])),
+        stem=StemSpec(_conv(first), *_separable([part for pair in pairs for part in pair.children()])),
         cells=tuple(_cell(cell, network.cell(cell), network.config.operations) for cell in network.space.cells),
         head=HeadSpec(
             narrow=tuple(map(_conv, network.head.narrow)),
@@ -86,7 +86,7 @@ def _cell(cell: Cell, module: CellModule, operations: Sequence[str]) -> CellSpec
         cell.layer,
         cell.scale,
         module.paths,
-        *_separable(separable),
+        *_separable(separable.children()),
         up=None if module.up is None else _conv(module.up),
         down=None if module.down is None else _conv(module.down),
         gate=gate,

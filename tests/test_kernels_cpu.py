@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 import torch
 from sample_models import images, mixed_model, set_gates, shaken, small_config
-from test_engine import all_routes, assert_equal, random_routes, relative
+from test_engine import assert_equal, random_routes, relative
 from test_golden import EVAL_FILES, load
 from test_golden import build as build_golden
 
@@ -18,7 +19,7 @@ from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine_backend import BackendUnavailableError, folded
 from dynroute_core.engine_native import network_spec
 from dynroute_core.space import Cell
-from dynroute_kernels import BuildError, NativeNetwork, build
+from dynroute_kernels import BuildError, NativeNetwork, build, reference
 
 pytestmark = pytest.mark.skipif(
     build.built() is None and bool(build.missing()), reason=f"not compiled, and no {' nor '.join(build.missing())}"
@@ -75,6 +76,35 @@ def test_hurting_sizes(mixed, isa, size):
     assert_equal(native(mixed), mixed, batch + 0.25, FLOAT32)  # float32 pixels
 
 
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (96, 64)])
+def test_the_reference_says_what_the_kernels_do(mixed, size):
+    """kernels/reference.py, in float64, for the gates' own decisions and for forced routes."""
+    spec = network_spec(folded(mixed, torch.float32))
+    network, image = NativeNetwork(spec), images(1, *size)[0]
+    rng = random.Random(5)
+    ways = [(None, False), *(([rng.random() < 0.7 for _ in range(spec.path_count)], way) for way in (False, True))]
+    for mask, gate_factors in ways:
+        theirs, result = reference.run(spec, image.double(), mask, gate_factors)
+        ours = torch.empty(spec.classes, *size)
+        found = network.logits(image, ours, mask, gate_factors)
+        assert relative(ours.double(), theirs) < FLOAT32
+        assert torch.equal(found.states, result.states)
+        torch.testing.assert_close(found.factors, result.factors, rtol=0, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_networks(dtype):
+    """A restricted space: cells, paths and coarse levels of the head that do not exist."""
+    paths = ("init>keep", "init>down", "0.0>keep", "0.1>down", "1.0>keep", "1.2>up", "2.0>keep", "2.1>keep")
+    model = shaken(Segmenter(small_config(layers=3, gate="none", paths=paths))).eval()
+    if dtype == torch.float32:
+        assert_equal(native(model), model, images(2, 65, 50), FLOAT32)
+    else:
+        with torch.inference_mode():
+            theirs = model(images(1, 65, 50)).logits
+        assert relative(native(model, dtype)(images(1, 65, 50)).logits, theirs) < 0.1  # eight bits of mantissa
+
+
 def test_channels_that_fill_vectors_and_such_that_do_not(isa):
     for channels in (6, 16, 40):
         model = mixed_model(small_config(layers=3, channels=channels, stem_channels=24), seed=3).float()
@@ -82,9 +112,12 @@ def test_channels_that_fill_vectors_and_such_that_do_not(isa):
 
 
 def test_every_route_of_two_layers():
+    """Every set of paths, 1024 of them."""
     model = shaken(Segmenter(small_config(layers=2, channels=2, stem_channels=2, gate="none"))).eval()
     engine, image = native(model), images(1, 20, 33)
-    for route in all_routes(model.space):
+    paths = model.space.all_paths
+    for chosen in itertools.product((False, True), repeat=len(paths)):
+        route = frozenset(itertools.compress(paths, chosen))
         with torch.inference_mode():
             theirs = model(image, route=route).logits
         assert relative(engine(image, route=route).logits, theirs) < FLOAT32, route
@@ -155,7 +188,7 @@ def test_bfloat16_is_near_on_every_instruction_set(mixed, isa, monkeypatch):
 
 
 def test_more_channels_bfloat16_is_as_near_as_plain_torch():
-    """Rounding errors of two implementations: the compiled one, whose sums stay float32, may be at most twice as far."""
+    """Rounding errors of two implementations: ours, whose sums stay float32, may be at most twice as far."""
     torch.manual_seed(0)
     model = shaken(Segmenter(small_config(layers=4, channels=32))).eval()
     everything, image = frozenset(model.space.all_paths), images(1, 96, 160)
@@ -210,7 +243,7 @@ def test_a_spec_that_does_not_fit_is_named(mixed):
 
     spec = network_spec(folded(mixed, torch.float32))
     first = spec.cells[0]
-    with pytest.raises(ValueError, match="cell -1.0 depthwise 0"):
+    with pytest.raises(ValueError, match=r"cell -1\.0 depthwise 0"):
         replace(spec, cells=(replace(first, depthwise=(torch.zeros(1), torch.zeros(1))), *spec.cells[1:])).check()
     with pytest.raises(ValueError, match="by layer"):
         replace(spec, cells=spec.cells[::-1]).check()
@@ -234,6 +267,40 @@ def test_without_a_compiler_it_is_said_once(tmp_path):
     )
     assert "engine torch" in done.stdout and "BackendUnavailableError" in done.stdout
     assert done.stderr.count("a C++17 compiler") == 1
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_killed_build_is_in_nobodys_way(empty_cache, monkeypatch):
+    """What it leaves is a folder of its own, with whatever was half written."""
+    half = empty_cache / "dynroute_cpu_killed"
+    half.mkdir()
+    (half / "lock").touch()
+    written = []
+
+    def compile_(name, flags, folder):
+        assert folder.parent == empty_cache and folder != half
+        (folder / f"{name}.so").write_text("whole")
+        written.append(folder)
+
+    monkeypatch.setattr(build, "_compile", compile_)
+    library = build.build()
+    assert library.read_text() == "whole" and library == build.built() == build.build()
+    assert len(written) == 1 and not written[0].exists()
+
+
+def test_a_failed_build_leaves_nothing(empty_cache, monkeypatch):
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-fno-such-flag"))
+    monkeypatch.setattr(build, "SOURCES", empty_cache / "sources")
+    build.SOURCES.mkdir()
+    (build.SOURCES / "one.cpp").write_text("int one() { return 1; }")
+    with pytest.raises(BuildError, match="no-such-flag"):
+        build.build()
+    assert build.built() is None and [path.name for path in empty_cache.iterdir()] == ["sources"]
 
 
 def test_status_names_what_is_here():

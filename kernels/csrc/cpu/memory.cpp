@@ -18,6 +18,9 @@ void Arena::reserve(size_t bytes) {
 }
 
 void Arena::release() {
+#if defined(__SANITIZE_ADDRESS__)
+  if (base_) __asan_unpoison_memory_region(base_, bytes_);  // the addresses may be given to somebody else
+#endif
   if (base_) munmap(base_, bytes_);
   base_ = nullptr;
   bytes_ = 0;

@@ -3,6 +3,10 @@
 #include <cstddef>
 #include <stdexcept>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace dynroute {
 
 constexpr size_t kAlign = 64;  // a cache line, and the widest vector
@@ -25,21 +29,33 @@ class Arena {
   size_t bytes_ = 0;
 };
 
-// Hands out pieces of a block; without a block, only counts what they would take.
+// Hands out pieces of a block; without a block, only counts what they would take. Under AddressSanitizer a poisoned gap
+// follows each piece: all of them lie in one mapping, where it would see no overrun.
 class Pieces {
  public:
   explicit Pieces(char* base = nullptr, size_t limit = ~size_t{0}) : base_(base), limit_(limit) {}
 
   char* take(size_t bytes) {
     const size_t at = used_;
-    used_ += aligned(bytes);
+    used_ += aligned(bytes) + kGap;
     if (used_ > limit_) throw std::logic_error("a scratch block is too small: please report this");
+#if defined(__SANITIZE_ADDRESS__)
+    if (base_) {
+      __asan_unpoison_memory_region(base_ + at, bytes);
+      __asan_poison_memory_region(base_ + at + bytes, aligned(bytes) - bytes + kGap);
+    }
+#endif
     return base_ ? base_ + at : nullptr;
   }
   float* floats(size_t count) { return reinterpret_cast<float*>(take(count * sizeof(float))); }
   size_t used() const { return used_; }
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t kGap = 2 * kAlign;
+#else
+  static constexpr size_t kGap = 0;
+#endif
   char* base_;
   size_t limit_;
   size_t used_ = 0;
