@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab cuda-check clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf cuda-check clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -14,6 +14,7 @@ test: lint unit  ## lint, types, unit tests, notebooks on tiny subsets
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types && ln -sfn ../../kernels build/types/dynroute_kernels
 	$(BIN)/mypy
 
 unit: $(READY)
@@ -21,6 +22,15 @@ unit: $(READY)
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+book: $(READY)  ## the book, from results/ alone, in book/_build/html
+	$(BIN)/python -m dynroute_core.book
+
+book-serve: book  ## ... and shows it on this machine
+	$(BIN)/python -m dynroute_core.book serve
+
+book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
+	$(BIN)/python -m dynroute_core.book pdf
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
 	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py

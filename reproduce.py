@@ -32,6 +32,7 @@ from dynroute_core.runtime import (
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
+    from dynroute_core.export import Target
     from dynroute_core.launch.rows import Options
     from dynroute_core.launch.summary import RowResult
     from dynroute_core.launch.supervisor import Outcome
@@ -47,6 +48,7 @@ class Session:
     arguments: argparse.Namespace
     experiments: list[Experiment]
     options: Options
+    export: Target | None = None
     results: dict[str, RowResult] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
@@ -80,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument_group("how").add_argument
     add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
+    add(
+        "--export",
+        default="",
+        metavar="[SPLIT=]FOLDER",
+        help="then write predictions in the Cityscapes test server's format; SPLIT is val (the default) or test",
+    )
     add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
     add("--dry-run", action="store_true", help="say what would run, and why, and stop")
     add("--force", action="store_true", help="run again even where a finished record would be reused")
@@ -142,7 +150,13 @@ def open_session(arguments: argparse.Namespace) -> Session:
         with_settings(experiment(row, profile=arguments.profile, data=name, seed=arguments.seed), settings)
         for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
     ]
+    chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
     pick_device(arguments.device)
+    target = None
+    if arguments.export:
+        from dynroute_core.export import parse_target
+
+        target = parse_target(arguments.export, name)
     options = Options(
         settings=settings,
         data_root=Path(given).expanduser().resolve() if given else None,
@@ -151,7 +165,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
         force=arguments.force,
         timeout_s=arguments.timeout * 60 if arguments.timeout else None,
     )
-    return Session(arguments=arguments, experiments=chosen, options=options)
+    return Session(arguments=arguments, experiments=chosen, options=options, export=target)
 
 
 def _settings(words: list[str]) -> dict[str, str]:
@@ -186,19 +200,33 @@ def plan_row(session: Session, experiment: Experiment) -> Plan | None:
         return None
 
 
+def follows(session: Session, experiment: Experiment) -> str:
+    """The row of this command whose run a common network is taken from; "" where it is no row of this command."""
+    common = experiment.common
+    rows = [other.row for other in session.experiments]
+    return common.source if common is not None and not common.source_key and common.source in rows else ""
+
+
 def reproduce(session: Session) -> int:
-    """Plans every row, so that a missing data set shows before hours of work; runs them one by one; shows the table."""
+    """Plans every row, so that a missing data set shows before hours of work; runs them one by one; shows the table.
+
+    What is taken from another row of this command can be planned only after that row has run.
+    """
     from dynroute_core.launch.summary import as_text, exit_code, not_started
     from dynroute_core.record import read_record
 
-    planned = [(experiment, plan_row(session, experiment)) for experiment in session.experiments]
-    for experiment, plan in planned:
-        if plan is None:
+    plans = {each.row: plan_row(session, each) for each in session.experiments if not follows(session, each)}
+    for experiment in session.experiments:
+        if experiment.row not in plans:
+            plans[experiment.row] = plan_row(session, experiment)
+        if (plan := plans[experiment.row]) is None:
             continue
         session.results[experiment.row] = result = run_row(session, experiment, plan)
+        if session.export and result.record:
+            session.results[experiment.row] = result = export_row(session, experiment, plan, session.export)
         if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
             break
-    results = [session.results.get(e.row) or not_started(e, plan) for e, plan in planned]
+    results = [session.results.get(e.row) or not_started(e, plans.get(e.row)) for e in session.experiments]
     records = [read_record(Path(result.record)) for result in results if result.record]
     session.say(as_text(results, records, ROOT))
     code = exit_code(results)
@@ -236,6 +264,28 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
     return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
 
 
+def export_row(session: Session, experiment: Experiment, plan: Plan, target: Target) -> RowResult:
+    """Writes a finished row's predictions; a row whose export cannot be written is blocked, its record stays."""
+    from dynroute_core.export import export
+    from dynroute_core.launch.summary import shown
+
+    result = session.results[experiment.row]
+    try:
+        folder = export(
+            experiment,
+            plan,
+            target,
+            data_root=session.options.data_root,
+            device=pick_device(session.options.device),
+            force=session.options.force,
+        )
+    except DynrouteError as error:
+        session.say(f"{experiment.row}: {error}")
+        return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
+    session.say(f"{experiment.row}: {target.split} predictions in {shown(str(folder), ROOT)}")
+    return replace(result, export=str(folder))
+
+
 def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:
     from dynroute_core.launch.summary import shown
 
@@ -254,13 +304,21 @@ def dry_run(session: Session) -> int:
     from dynroute_core.launch.summary import exit_code, shown
 
     found = []
+    waiting: set[str] = set()
     for experiment in session.experiments:
+        if (source := follows(session, experiment)) in waiting:
+            reason = f"after {source}, whose open paths it consists of"
+            found.append({"row": experiment.row, "would": "run", "reason": reason, "folder": "", "key": ""})
+            session.say(f"{experiment.row}: would run, {reason}")
+            continue
         plan = plan_row(session, experiment)
         if plan is None:
             reason = session.results[experiment.row].message
             found.append({"row": experiment.row, "would": "block", "reason": reason, "folder": "", "key": ""})
             continue
         would = "run" if session.options.force or not plan.finished else "reuse"
+        if would == "run":
+            waiting.add(experiment.row)
         reason = "--force" if session.options.force else plan.reason
         if would == "reuse" and not is_fresh(plan):
             reason += "; its notebook is made anew"

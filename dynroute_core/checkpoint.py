@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,32 @@ def _digest(tensors: dict[str, Tensor], facts: str) -> str:
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What keeps a state dict from fitting a network's own: missing, extra and misshaped entries, the first of each
+    named. `num_batches_tracked` may be absent. Empty where it fits."""
+    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
+    extra = sorted(name for name in given if name not in own)
+    misshaped = [
+        f"{name} is {tuple(given[name].shape)}, the network wants {tuple(own[name].shape)}"
+        for name in own
+        if name in given and given[name].shape != own[name].shape
+    ]
+    return [
+        f"{len(found)} {kind}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
+        for kind, found in (("missing", missing), ("extra", extra), ("misshaped", misshaped))
+        if found
+    ]
+
+
+def require_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raises BlockedError with the misfits of a state dict that is to be loaded whole."""
+    if problems := misfits(own, given):
+        raise BlockedError(
+            f"these weights do not fit the model ({'; '.join(problems)}). "
+            "Check layers, channels, classes and gate of the row against the checkpoint."
+        )
 
 
 def rng_tensors() -> dict[str, Tensor]:

@@ -263,7 +263,8 @@ def _weights(table: CostTable, dtype: torch.dtype, device: torch.device) -> tupl
     import torch
 
     paths = [table.paths[source, path] for source, sent in table.charged.items() for path in sent]
-    return (
-        torch.tensor(list(table.operations.values()), dtype=dtype, device=device),
-        torch.tensor(paths, dtype=dtype, device=device),
-    )
+    with torch.inference_mode(False):  # kept beyond an evaluation that may ask first: training must be able to use them
+        return (
+            torch.tensor(list(table.operations.values()), dtype=dtype, device=device),
+            torch.tensor(paths, dtype=dtype, device=device),
+        )

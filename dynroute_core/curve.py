@@ -81,7 +81,7 @@ def write_scalars(writer: SummaryWriter, point: CurvePoint) -> None:
     writer.add_scalar("train/expected_mmacs", point.expected_macs / 1e6, point.iteration)
 
 
-def late_mean(points: Iterable[CurvePoint], name: str, iterations: int) -> float:
-    """The mean of a curve's field over the last tenth of the schedule."""
+def late_mean(points: Iterable[CurvePoint], name: str, iterations: int) -> float | None:
+    """The mean of a curve's field over the last tenth of the schedule; None where nothing was trained."""
     late = [getattr(point, name) for point in points if point.iteration + 1 > 0.9 * iterations]
-    return sum(late) / len(late) if late else 0.0
+    return sum(late) / len(late) if late else None

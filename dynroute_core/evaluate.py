@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,29 +15,78 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dynroute_core.cell import RouteFactors
+from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
-from dynroute_core.data.transforms import resize_shortest
+from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import RoutingOutput
+from dynroute_core.profiles import PUBLISHED_SCALES
+from dynroute_core.space import ModelConfig, Route, RoutingSpace
+
+TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
+
+
+class View(NamedTuple):
+    """One way an image is shown to the network: its size multiplied by `scale`, and mirrored where `flipped`."""
+
+    scale: float
+    flipped: bool
+
+
+PLAIN = View(1.0, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForcedPaths:
+    """A route forced at every image. name: as it was asked for; paths: the open ones, `CELL>PATH`; factors: of 1, or
+    what the gates compute."""
+
+    name: str
+    paths: tuple[str, ...]
+    factors: RouteFactors = "one"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Single scale, batch 1. Costs are counted at the nominal size, whatever the image's.
+    """Single scale unless told otherwise, batch 1. Costs are counted at the nominal size, whatever the image's.
 
     shortest: images are resized to this shortest edge (pixels, antialiased bilinear), 0 for their own size; the logits
-    are then enlarged to the label's size, where everything is measured.
+    are then enlarged to the label's size, where everything is measured. scales, flip: test-time augmentation. The image
+    is shown at each of `scales` times that size (so they keep their ratio at any profile), and mirrored as well where
+    `flip`; the logits of all views are averaged at the label's size. route: forced instead of what the gates choose.
     """
 
     nominal_height: int = 1024
     nominal_width: int = 2048
     shortest: int = 0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    route: ForcedPaths | None = None
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
             raise ValueError("nominal_height and nominal_width are at least 1")
         if self.shortest < 0:
             raise ValueError(f"shortest={self.shortest}: give a size in pixels, or 0 for the images' own")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise ValueError(
+                f"scales={self.scales}: give at least one, each above 0; {TTA_SCALES} are the published ones"
+            )
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales={self.scales}: give each scale once")
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """How each image is shown; the first is the one whose route is kept: nearest to the image's size, unflipped."""
+        ordered = sorted(self.scales, key=lambda scale: abs(math.log(scale)))
+        return tuple(
+            View(scale, flipped) for scale in ordered for flipped in ((False, True) if self.flip else (False,))
+        )
+
+    def nominal_size(self, view: View) -> tuple[int, int]:
+        """(height, width) at which a view's cost is counted."""
+        return max(round(view.scale * self.nominal_height), 1), max(round(view.scale * self.nominal_width), 1)
 
 
 class LabelledImage(Protocol):
@@ -51,7 +102,10 @@ class LabelledImage(Protocol):
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image: its confusion matrix, MACs, state per cell and factor per path (both in forward order)."""
+    """One image: its confusion matrix, MACs, state per cell and factor per path (both in forward order).
+
+    With test-time augmentation the MACs are the sum over the views; states and factors are the first view's.
+    """
 
     name: str
     confusion: Confusion
@@ -73,20 +127,91 @@ class Evaluation:
 Predictor = Callable[[Tensor], RoutingOutput]
 
 
+class Network(Protocol):
+    """What can be evaluated: the model, or an engine made of it."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    def __call__(
+        self, images: Tensor, *, route: Route | None = None, route_factors: RouteFactors = "one"
+    ) -> RoutingOutput: ...
+
+
+def predictor(network: Network, config: EvaluateConfig) -> Predictor:
+    """The network as evaluation asks it: by its own gates, or on the forced route. Raises ValueError for a path that
+    the network does not have."""
+    if config.route is None:
+        return network
+    route = RoutingSpace.of(network.config).parse_paths(config.route.paths)
+    return partial(network, route=route, route_factors=config.route.factors)
+
+
+def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
+    """Logits N×K×h×w → N×K×height×width, bilinear; as they are where they have that size."""
+    if logits.shape[-2:] == (height, width):
+        return logits
+    return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+
+
 def predict_labels(logits: Tensor, height: int, width: int) -> Tensor:
-    """Logits N×K×h×w → train ids N×height×width; logits of another size are first resized (bilinear)."""
-    if logits.shape[-2:] != (height, width):
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-    return logits.argmax(1)
+    """Logits N×K×h×w → train ids N×height×width; logits of another size are first resized."""
+    return resize_logits(logits, height, width).argmax(1)
 
 
-def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device) -> Tensor:
+def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device, view: View = PLAIN) -> Tensor:
     """The sample's image as evaluation shows it to the network: 1×3×H×W float32 on the device."""
-    image = sample.image
-    if config.shortest:
-        whole = Sample(sample.name, image, sample.label)
-        image = resize_shortest(whole, config.shortest, sys.maxsize).image
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device).float()
+    shown = Sample(sample.name, sample.image, sample.label)
+    if config.shortest or view.scale != 1:
+        shortest = view.scale * (config.shortest or min(sample.image.shape[:2]))
+        shown = resize_shortest(shown, max(round(shortest), 1), sys.maxsize)
+    if view.flipped:
+        shown = horizontal_flip(shown)
+    return torch.from_numpy(np.ascontiguousarray(shown.image.transpose(2, 0, 1)))[None].to(device).float()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of one image. labels: train ids at the label's size; the rest as in `ImageResult`."""
+
+    labels: Tensor
+    paper_macs: float
+    repo_macs: float
+    expected_macs: float
+    states: NDArray[np.uint8]
+    factors: NDArray[np.float32]
+
+
+@torch.inference_mode()
+def predict_image(
+    predict: Predictor, sample: LabelledImage, config: EvaluateConfig, device: torch.device
+) -> Prediction:
+    """One image through all its views. Of the sample's label only the size is read."""
+    outputs = (predict(as_input(sample, config, device, view)) for view in config.views)
+    macs = np.zeros(3)
+    total: Tensor | None = None
+    gates: list[CellGate] = []
+    for view, output in zip(config.views, outputs, strict=True):
+        logits = resize_logits(output.logits, *sample.label.shape)
+        logits = logits.flip(-1) if view.flipped else logits
+        total = logits if total is None else total.float() + logits
+        macs += _macs(output, *config.nominal_size(view))
+        gates = gates or list(output.gates.values())
+    assert total is not None
+    return Prediction(
+        labels=total.argmax(1)[0],
+        paper_macs=float(macs[0]),
+        repo_macs=float(macs[1]),
+        expected_macs=float(macs[2]),
+        states=torch.stack([gate.state[0] for gate in gates]).cpu().numpy(),
+        factors=torch.cat([gate.factors[0] for gate in gates]).float().cpu().numpy(),
+    )
+
+
+def _macs(output: RoutingOutput, height: int, width: int) -> NDArray[np.float64]:
+    """The first image's cost: realised in the paper's and the released code's accounting, and expected."""
+    paper = output.cost(height=height, width=width, accounting="paper")
+    repo = output.cost(height=height, width=width, accounting="repo")
+    return np.array([float(macs[0]) for macs in (paper.realised_macs, repo.realised_macs, paper.expected_macs)])
 
 
 @torch.inference_mode()
@@ -103,23 +228,19 @@ def evaluate(
     results = []
     total = np.zeros((classes, classes), dtype=np.int64)
     for sample in samples:
-        output = predict(as_input(sample, config, device))
-        predicted = predict_labels(output.logits, *sample.label.shape)[0]
+        said = predict_image(predict, sample, config, device)
         label = torch.from_numpy(sample.label).to(device)
-        confusion = confusion_matrix(predicted, label, classes).cpu().numpy()
+        confusion = confusion_matrix(said.labels, label, classes).cpu().numpy()
         total += confusion
-        size = {"height": config.nominal_height, "width": config.nominal_width}
-        paper = output.cost(**size, accounting="paper")
-        repo = output.cost(**size, accounting="repo")
         results.append(
             ImageResult(
                 name=sample.name,
                 confusion=confusion,
-                paper_macs=float(paper.realised_macs[0]),
-                repo_macs=float(repo.realised_macs[0]),
-                expected_macs=float(paper.expected_macs[0]),
-                states=torch.stack([gate.state[0] for gate in output.gates.values()]).cpu().numpy(),
-                factors=torch.cat([gate.factors[0] for gate in output.gates.values()]).float().cpu().numpy(),
+                paper_macs=said.paper_macs,
+                repo_macs=said.repo_macs,
+                expected_macs=said.expected_macs,
+                states=said.states,
+                factors=said.factors,
             )
         )
         if each is not None:

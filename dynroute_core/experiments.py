@@ -23,6 +23,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
@@ -30,12 +31,14 @@ import msgspec
 from dynroute_core.cost import cost_table
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
+from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
 from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
+from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.train import TrainConfig
+from dynroute_core.weights import Weights
 
 Profile = Literal["smoke", "demo", "full"]
-DataName = Literal["streets", "camvid", "cityscapes"]
 
 PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
 PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for
@@ -68,8 +71,30 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Common:
+    """Of a row that trains a common network: the paths open in more than `share` of the training images of a finished
+    run of the row `source`, with the same profile, data, seed and settings.
+
+    passed_on: count what a closed cell passes on unchanged as open too; its cell then runs in the fixed network.
+    fine_tune: start from that run's weights instead of anew. source_key: the run's key; "" finds it, the first digits
+    (the end of its folder's name) choose one with other settings or older sources.
+    """
+
+    source: str
+    share: float = 0.5
+    passed_on: bool = False
+    fine_tune: bool = False
+    source_key: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"common.share={self.share}: give a share from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """The complete setting of one run of one row."""
+    """The complete setting of one run of one row. common: model.paths come from another row's run, and are empty until
+    it is looked at."""
 
     row: str
     title: str
@@ -79,10 +104,18 @@ class Experiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    weights: Weights | None = None
+    common: Common | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed {self.seed}: give a whole number of at least 0")
+        if self.common is not None and self.model.gate != "none":
+            raise ValueError(f"model.gate={self.model.gate} in a common network: it has no gates, give none")
+
+    def folder(self, key: str) -> Path:
+        """Where the run of this experiment with this key lies, below the folder of all runs."""
+        return Path(self.row) / f"{self.profile}-{self.data.name}-seed{self.seed}-{key[:8]}"
 
 
 def _small_gate_row(row: str, title: str, *, weight: float, target: float) -> Experiment:
@@ -139,6 +172,19 @@ def network_fix() -> Experiment:
     return Experiment(row="network-fix", title="Network-Fix (no gates)", model=ModelConfig(gate="none"))
 
 
+def _static_row(name: str) -> Experiment:
+    return Experiment(row=f"static-{name}", title=f"{STATIC[name].title} as a static route", model=static_model(name))
+
+
+def _common_row(letter: str) -> Experiment:
+    return Experiment(
+        row=f"common-{letter}",
+        title=f"Common-{letter.upper()}, what Dynamic-{letter.upper()} mostly opens",
+        model=ModelConfig(gate="none"),
+        common=Common(source=f"dynamic-{letter}"),
+    )
+
+
 _ROW_FUNCTIONS: tuple[Callable[[], Experiment], ...] = (
     dynamic_a,
     dynamic_b,
@@ -149,62 +195,14 @@ _ROW_FUNCTIONS: tuple[Callable[[], Experiment], ...] = (
     dynamic_raw_l33_imagenet,
     network_fix,
 )
-ROWS: Mapping[str, Experiment] = {made.row: made for made in (function() for function in _ROW_FUNCTIONS)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shrink:
-    """How a profile makes a run smaller than the published one. lr_factor multiplies the published lr × batch/8."""
-
-    channels: int
-    stem_channels: int
-    iterations: int
-    batch: int
-    warmup_share: float
-    lr_factor: float
-    precise_bn_batches: int
-    image_share: float  # of the data set's image height: what evaluation shows, and training is centred on
-    crop_share: float  # of that height
-    scales: tuple[float, ...]  # of that height
-
-
-PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
-PUBLISHED_CROP = 0.75  # 768 of 1024
-
-SMOKE = Shrink(
-    channels=4,
-    stem_channels=8,
-    iterations=6,
-    batch=2,
-    warmup_share=0.2,
-    lr_factor=1.0,
-    precise_bn_batches=2,
-    image_share=1.0,
-    crop_share=0.5,
-    scales=(0.75, 1.0),
-)
-# Tuned once, on dynamic-raw and CamVid, for the mIoU of a quarter of an hour on two cores; LOG.md has what was tried.
-DEMO_CAMVID = Shrink(
-    channels=16,
-    stem_channels=32,
-    iterations=2000,
-    batch=8,
-    warmup_share=0.02,
-    lr_factor=2.0,
-    precise_bn_batches=30,
-    image_share=0.5,
-    crop_share=0.89,
-    scales=(3 / 4, 1.0, 4 / 3),
-)
-# make reproduce: five minutes with everything around it.
-DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
-DEMO: Mapping[DataName, Shrink] = {
-    "streets": DEMO_STREETS,
-    "camvid": DEMO_CAMVID,
-    "cityscapes": replace(DEMO_STREETS, image_share=0.25),
+ROWS: Mapping[str, Experiment] = {
+    made.row: made
+    for made in (
+        *(function() for function in _ROW_FUNCTIONS),
+        *(_static_row(name) for name in STATIC),
+        *(_common_row(letter) for letter in "abc"),
+    )
 }
-SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
-CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
 
 
 def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: int = 0) -> Experiment:
@@ -304,9 +302,14 @@ def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment
     text.
 
     Raises UsageError for a field that does not exist (nearest names suggested), a value of the wrong type, and a value
-    that no run can have. Where the model or the crop changes, the budget's denominator follows unless it is set too.
+    that no run can have. Where the model or the crop changes, the budget's denominator follows unless it is set too; a
+    static row's paths follow the number of layers likewise.
     """
     plain = msgspec.to_builtins(chosen)
+    network = chosen.row.removeprefix("static-")
+    stretched = network in STATIC and "model.layers" in settings and "model.paths" not in settings
+    if stretched:
+        plain["model"]["paths"] = []
     names = sorted(_field_names(chosen))
     for key, text in settings.items():
         if key not in names:
@@ -320,6 +323,8 @@ def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment
         changed = msgspec.convert(plain, Experiment)
     except msgspec.ValidationError as error:
         raise UsageError(f"--set {' '.join(f'{k}={v}' for k, v in settings.items())}: {error}.") from error
+    if stretched:
+        changed = replace(changed, model=replace(changed.model, paths=static_paths(network, changed.model.layers)))
     if changed.train.budget and "train.budget_macs" not in settings:
         before, after = (
             budget_macs(one.model, one.train.crop_height, one.train.crop_width) for one in (chosen, changed)
@@ -343,7 +348,8 @@ def _field_names(value: object, prefix: str = "") -> list[str]:
         if part.name in ("row", "title", "profile"):
             continue
         nested = dataclasses.is_dataclass(inner)
-        if not nested or part.name == "budget":  # null takes a budget away, {"weight": ..., "target": ...} gives one
+        # null takes a budget away, {"weight": ..., "target": ...} gives one; a common network's source likewise.
+        if not nested or part.name in ("budget", "common"):
             found.append(prefix + part.name)
         if nested:
             found += _field_names(inner, f"{prefix}{part.name}.")

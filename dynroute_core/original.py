@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from dynroute_core.checkpoint import require_fit
 from dynroute_core.model import Segmenter
-from dynroute_core.runtime import BlockedError
 
+_PARALLEL, _BACKBONE, _HEAD = "module.", "backbone.", "sem_seg_head."
 _CELL = re.compile(r"^cells\.(?:(init)|(\d+)_(\d+))\.(.+)$")
 _PARTS = (
     (re.compile(r"^operations\.(\d+)\."), r"cell_ops._ops.\1.op."),
@@ -41,30 +42,27 @@ def original_name(name: str) -> str:
     return re.sub(r"^head\.predictor\.", "sem_seg_head.predictor.", name)
 
 
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the released checkpoints' names as they are without data-parallel training, whose prefix is
+    taken off, and with the backbone's own, which a backbone by itself may lack."""
+    state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
+    if not any(name.startswith((_BACKBONE, _HEAD)) for name in state):
+        state = {_BACKBONE + name: tensor for name, tensor in state.items()}
+    return state
+
+
+def own_names(model: Segmenter, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the released checkpoints' names, by ours; names that `model` has no use for stay."""
+    ours = {original_name(name): name for name in model.state_dict()}
+    return {ours.get(name, name): tensor for name, tensor in plain_names(state).items()}
+
+
 def load_original(model: Segmenter, state: Mapping[str, Tensor]) -> None:
     """Loads a state dict with the released checkpoints' names into `model`.
 
-    `num_batches_tracked` may be absent. Raises BlockedError listing missing, extra and misshaped entries; the model is
-    then unchanged.
+    `num_batches_tracked` may be absent. Raises BlockedError listing missing, extra and misshaped entries by the names
+    of the checkpoint; the model is then unchanged.
     """
-    own = model.state_dict()
-    renamed = {name: original_name(name) for name in own}
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = [there for here, there in renamed.items() if there not in state and here not in counters]
-    extra = sorted(set(state) - set(renamed.values()))
-    misshaped = [
-        f"{there} is {tuple(state[there].shape)}, the model wants {tuple(own[here].shape)}"
-        for here, there in renamed.items()
-        if there in state and state[there].shape != own[here].shape
-    ]
-    if missing or extra or misshaped:
-        problems = [
-            f"{len(found)} {kind}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
-            for kind, found in (("missing", missing), ("extra", extra), ("misshaped", misshaped))
-            if found
-        ]
-        raise BlockedError(
-            f"these weights do not fit the model ({'; '.join(problems)}). "
-            "Check layers, channels, classes and gate of the row against the checkpoint."
-        )
-    model.load_state_dict({here: state[there] for here, there in renamed.items() if there in state}, strict=False)
+    own = {original_name(name): tensor for name, tensor in model.state_dict().items()}
+    require_fit(own, plain_names(state))
+    model.load_state_dict(own_names(model, state), strict=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -11,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
+from dynroute_core.cost import CLOSED, DEAD, OPEN, Accounting, CostTable, cost_table
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, as_input, predict_labels
+from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, predict_image
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import (
     class_iou,
@@ -57,9 +59,13 @@ def make_metrics(evaluation: Evaluation, class_names: tuple[str, ...]) -> Metric
 
 
 def make_costs(experiment: Experiment, images: tuple[ImageResult, ...]) -> Costs:
-    height, width = experiment.evaluate.nominal_height, experiment.evaluate.nominal_width
-    paper = cost_table(experiment.model, height=height, width=width, accounting="paper")
-    repo = cost_table(experiment.model, height=height, width=width, accounting="repo")
+    """Ranges over the images, with the network's bounds: sums over the views where evaluation shows several."""
+    config = experiment.evaluate
+    sizes = [config.nominal_size(view) for view in config.views]
+    paper, repo = (
+        [cost_table(experiment.model, height=h, width=w, accounting=accounting) for h, w in sizes]
+        for accounting in get_args(Accounting)
+    )
 
     def spread(values: list[float], least: int, most: int) -> CostRange:
         mean = sum(values) / len(values)
@@ -67,12 +73,15 @@ def make_costs(experiment: Experiment, images: tuple[ImageResult, ...]) -> Costs
             mean_macs=mean, min_macs=min(values), max_macs=max(values), all_closed_macs=least, all_open_macs=most
         )
 
+    def bounded(values: list[float], tables: list[CostTable]) -> CostRange:
+        return spread(values, sum(table.all_closed for table in tables), sum(table.all_open for table in tables))
+
     return Costs(
-        nominal_height=height,
-        nominal_width=width,
-        paper=spread([image.paper_macs for image in images], paper.all_closed, paper.all_open),
-        repo=spread([image.repo_macs for image in images], repo.all_closed, repo.all_open),
-        expected=spread([image.expected_macs for image in images], 0, paper.all_open_expected),
+        nominal_height=config.nominal_height,
+        nominal_width=config.nominal_width,
+        paper=bounded([image.paper_macs for image in images], paper),
+        repo=bounded([image.repo_macs for image in images], repo),
+        expected=spread([image.expected_macs for image in images], 0, sum(table.all_open_expected for table in paper)),
     )
 
 
@@ -98,7 +107,7 @@ def make_record(
         seed=experiment.seed,
         key=key,
         started=started,
-        config=msgspec.json.decode(msgspec.json.encode(experiment)),
+        config=recorded_config(experiment),
         data=DataFacts(
             name=experiment.data.name,
             train_fingerprint=fingerprints[0],
@@ -121,6 +130,15 @@ def make_record(
         costs=make_costs(experiment, evaluation.images),
         images=tuple(_image_facts(image) for image in evaluation.images),
     )
+
+
+def recorded_config(experiment: Experiment) -> dict[str, object]:
+    """The settings as a record holds them: of given weights the file's name, not where it lay on this machine."""
+    if experiment.weights is not None:
+        named = replace(experiment.weights, file=Path(experiment.weights.file).name)
+        experiment = replace(experiment, weights=named)
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(experiment))
+    return plain
 
 
 def _image_facts(image: ImageResult) -> ImageFacts:
@@ -173,8 +191,7 @@ def write_examples(
     places = {item.name: index for index, item in enumerate(dataset.items)}
     for role, name in example_names(record).items():
         sample = dataset[places[name]]
-        logits = predict(as_input(sample, config, device)).logits
-        predicted = predict_labels(logits, *sample.label.shape)[0].to(torch.uint8).cpu().numpy()
+        predicted = predict_image(predict, sample, config, device).labels.to(torch.uint8).cpu().numpy()
         rgb = np.ascontiguousarray(sample.image[..., ::-1])
         for kind, pixels in (("image", rgb), ("truth", sample.label), ("prediction", predicted)):
             write_whole(folder / EXAMPLES / role / f"{kind}.png", _png(pixels))

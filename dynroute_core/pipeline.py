@@ -8,31 +8,36 @@ have had.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Self
 
 import msgspec
 import torch
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
+from dynroute_core.common import OPEN_PATHS, common_network, start_weights
 from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
-from dynroute_core.evaluate import Evaluation, evaluate
+from dynroute_core.evaluate import Evaluation, Predictor, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.outcome import make_record, make_routes, write_examples
-from dynroute_core.plan import Opened, Plan, find_data, ingredients, open_data, plan, plan_opened
+from dynroute_core.plan import (
+    Opened,
+    Plan,
+    find_data,
+    ingredients,
+    open_data,
+    plan,
+    plan_opened,
+    require_route,
+    settled,
+)
 from dynroute_core.record import (
     CHECKPOINT,
     CURVE,
@@ -57,14 +62,16 @@ from dynroute_core.runtime import (
     source_facts,
     write_whole,
 )
+from dynroute_core.signals import Signals, locked
 from dynroute_core.train import Trainer, precise_batch_norm
+from dynroute_core.weights import Weights, give_weights
 
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. phase: data, train, precise_bn or evaluate; text: what a progress bar shows beside it."""
+    """How far a run is. phase: data, paths, train, precise_bn, evaluate; text: what a progress bar shows beside it."""
 
     phase: str
     done: int
@@ -105,16 +112,28 @@ def run(
     chosen_device = pick_device(device)
     say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
     data = open_data(experiment, data_root)
+    experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
     planned.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(planned.folder), _Signals() as signals:
+    with locked(planned.folder), Signals() as signals:
         remove_stale(planned.folder)
         if force:
-            for name in (RECORD, CHECKPOINT, CURVE):
+            for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
                 (planned.folder / name).unlink(missing_ok=True)
         write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
+        if experiment.common is not None:
+            images, total = eval_samples(data.train, experiment.data.workers), len(data.train)
+            experiment = common_network(
+                experiment,
+                images,
+                data.train_fingerprint,
+                planned.folder,
+                chosen_device,
+                each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+            )
+            require_route(experiment)
         record = _Attempt(experiment, data, planned, chosen_device, say, signals).finish()
     return Run(planned.folder, record, False, planned.reason)
 
@@ -123,7 +142,7 @@ class _Attempt:
     """One attempt at a run: from the last checkpoint, if any, to the record."""
 
     def __init__(
-        self, experiment: Experiment, data: Opened, planned: Plan, device: torch.device, say: Report, signals: _Signals
+        self, experiment: Experiment, data: Opened, planned: Plan, device: torch.device, say: Report, signals: Signals
     ) -> None:
         self.experiment, self.data, self.folder, self.key = experiment, data, planned.folder, planned.key
         self.device, self.say, self.signals = device, say, signals
@@ -143,6 +162,10 @@ class _Attempt:
         self.trained = False
         if (self.folder / CHECKPOINT).exists():
             self._restore(load_snapshot(self.folder / CHECKPOINT))
+        elif experiment.weights is not None:
+            self._take(experiment.weights)
+        elif experiment.common is not None and experiment.common.fine_tune:
+            start_weights(self.model, experiment, self.folder.parent.parent)
 
     def finish(self) -> Record:
         if not self.trained:
@@ -169,9 +192,16 @@ class _Attempt:
             durations=self.durations,
             training=self._training_facts(),
         )
-        write_examples(self.folder, record, self.model, self.data.val, self.experiment.evaluate, self.device)
+        write_examples(self.folder, record, self._predict(), self.data.val, self.experiment.evaluate, self.device)
         write_record(self.folder / RECORD, record)
         return record
+
+    def _take(self, weights: Weights) -> None:
+        """Begins with weights from a file. To evaluate, that is all: what is saved is the same in our own format."""
+        self.say(Progress("data", 1, 1, give_weights(self.model, Path(weights.file), use=weights.use)))
+        if weights.use == "evaluate":
+            self.trained = True
+            self._save()
 
     def _batches(self, start: int, stop: int) -> Iterator[object]:
         train, data = self.experiment.train, self.experiment.data
@@ -238,10 +268,14 @@ class _Attempt:
 
         samples = eval_samples(self.data.val, self.experiment.data.workers)
         classes = self.experiment.model.classes
-        return evaluate(self.model, samples, self.experiment.evaluate, classes=classes, device=self.device, each=each)
+        config = self.experiment.evaluate
+        return evaluate(self._predict(), samples, config, classes=classes, device=self.device, each=each)
+
+    def _predict(self) -> Predictor:
+        return predictor(self.model, self.experiment.evaluate)
 
     def _training_facts(self) -> TrainingFacts:
-        iterations = self.experiment.train.iterations
+        iterations = self.trainer.iteration
         return TrainingFacts(
             iterations=iterations,
             final_loss=late_mean(self.points, "loss", iterations),
@@ -290,53 +324,3 @@ def _curve_text(point: CurvePoint) -> str:
         f"loss {point.loss:.3f}  lr {point.lr:.4f}  mIoU {point.train_miou_percent:.1f}  "
         f"expected {point.expected_macs / 1e9:.3g} GFLOPs"
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the run's lock, which the system frees however the process ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BlockedError(f"another process is at work on {folder}. Wait for it, then run this again.") from error
-        yield
-
-
-class _Signals:
-    """SIGINT (Ctrl-C) and SIGTERM (a cluster's time limit) end a run with KeyboardInterrupt.
-
-    While held, the first one waits for the end of the iteration, so that the checkpoint it leads to lies between two
-    iterations; a second one raises at once. Outside the main thread, signals stay as they are.
-    """
-
-    def __init__(self) -> None:
-        self.pending = False
-        self._held = False
-        self._before: dict[signal.Signals, object] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._held and not self.pending:
-            self.pending = True
-            return
-        raise KeyboardInterrupt
-
-    def hold(self) -> None:
-        self._held = True
-
-    def release(self) -> None:
-        self._held = False
-
-    def raise_pending(self) -> None:
-        if self.pending:
-            raise KeyboardInterrupt

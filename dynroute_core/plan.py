@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from dynroute_core.common import find_source, source_of
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.loader import open_dataset
 from dynroute_core.data.streets import generate_streets
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.runtime import BlockedError, UsageError, is_terminal, source_hash
+from dynroute_core.space import RoutingSpace
 
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
@@ -76,10 +78,11 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
 
 def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
     """Opens and fingerprints both splits. Raises BlockedError where they are missing or do not fit the model."""
-    if experiment.train.needs_weights:
+    if experiment.train.needs_weights and experiment.weights is None:
         raise BlockedError(
-            f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. "
-            "Train from scratch with --set train.needs_weights=false, or choose another row."
+            f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. Give a "
+            "backbone with --init FILE (`python -m dynroute_core.pretrain` makes one), evaluate a released checkpoint "
+            "with --weights FILE, or train from scratch with --set train.needs_weights=false."
         )
     config = experiment.data
     root = find_data(config, data_root, progress=is_terminal())
@@ -103,6 +106,8 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
     for part in (config["data"], config["train"]):
         for name in RESULT_NEUTRAL:
             part.pop(name, None)
+    if experiment.weights is not None:
+        config["weights"].pop("file")  # its hash stays
     fingerprints = {"train": data.train_fingerprint, "val": data.val_fingerprint}
     return {"config": config, "data": fingerprints, "source": source_hash()}
 
@@ -110,15 +115,42 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
 def plan(
     experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs"), force: bool = False
 ) -> Plan:
-    """What `run` would do, and why. Opens (streets: generates) the data; trains nothing."""
-    return plan_opened(experiment, open_data(experiment, data_root), out, force=force)
+    """What `run` would do, and why. Opens (streets: generates) the data; trains nothing.
+
+    Raises as `open_data` and `settled`.
+    """
+    data = open_data(experiment, data_root)
+    return plan_opened(settled(experiment, data, out), data, out, force=force)
+
+
+def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+    """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
+    finished run that it is taken from, which with the share decides its paths.
+
+    Raises BlockedError where weights or that run are missing, UsageError for a forced route of another network.
+    """
+    require_route(experiment)
+    if experiment.weights is not None:
+        experiment = replace(experiment, weights=experiment.weights.hashed())
+    if experiment.common is None:
+        return experiment
+    source = source_of(experiment)
+    return find_source(experiment, source, run_key(source, data), out)
+
+
+def require_route(experiment: Experiment) -> None:
+    """Raises UsageError where the network lacks a path of the route it is to be forced on."""
+    if (route := experiment.evaluate.route) is not None:
+        try:
+            RoutingSpace.of(experiment.model).parse_paths(route.paths)
+        except ValueError as error:
+            raise UsageError(f"evaluate.route: {error}") from error
 
 
 def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
-    stem = f"{experiment.profile}-{experiment.data.name}-seed{experiment.seed}-"
-    folder = out / experiment.row / (stem + key[:8])
+    folder, stem = out / experiment.folder(key), experiment.folder("").name
     if force:
         return Plan(folder, key, False, "forced")
     if (folder / RECORD).exists():

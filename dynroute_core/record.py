@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from dynroute_core.marks import augmentation, forced_route, given_weights
 from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
@@ -61,11 +62,12 @@ class Durations:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """How training ended. final_loss: mean over the last tenth. resumed_at: iterations where it was taken up again."""
+    """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
+    (iterations 0: given weights were evaluated). resumed_at: iterations where training was taken up again."""
 
     iterations: int
-    final_loss: float
-    final_expected_macs: float
+    final_loss: float | None
+    final_expected_macs: float | None
     resumed_at: tuple[int, ...]
     parameters: int
 
@@ -138,7 +140,13 @@ class Record:
     @property
     def label(self) -> str:
         """How tables and figures name the run, so that no demo number passes for a published one."""
-        return f"{self.row} ({self.profile} profile, {self.data.name}, seed {self.seed})"
+        parts = (f"{self.profile} profile", self.data.name, f"seed {self.seed}", *self.marks)
+        return f"{self.row} ({', '.join(parts)})"
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What sets the evaluation apart from the row's own, in words: given weights, forced route, augmentation."""
+        return tuple(mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config)))
 
 
 @dataclass(frozen=True, kw_only=True)

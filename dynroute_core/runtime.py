@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+LONGEST_LIST = 100  # of names in an error
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_BLOCKED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -45,11 +47,12 @@ class BlockedError(DynrouteError):
 
 
 def suggest(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
-    """The error for an unknown name: what was given, the nearest names, all names."""
+    """The error for an unknown name: what was given, the nearest names, all names (of images: the first of many)."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+    shown = names if len(names) <= LONGEST_LIST else [*names[:LONGEST_LIST], f"... ({len(names)} in all)"]
+    return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(shown)}.")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -165,13 +168,13 @@ def commit() -> tuple[str, bool]:
 
 
 def source_hash(folders: Iterable[str] = ("dynroute_core",)) -> str:
-    """sha256 over every source file that can change a number, names included (reports and launching cannot)."""
+    """sha256 over every source file that can change a number, names included (report, launch and book cannot)."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             relative = path.relative_to(root).as_posix()
-            if "/report/" in relative or "/launch/" in relative or relative.endswith("/published.py"):
+            if re.search("/(report|launch|book)/", relative) or relative.endswith("/published.py"):
                 continue
             digest.update(relative.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

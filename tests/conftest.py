@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
@@ -10,6 +13,20 @@ torch.set_num_threads(1)
 # The same examples every time, and none refused because the machine was busy; nothing is kept on disk.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def smoke_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke profile's generated data, made once."""
+    from dynroute_core.experiments import experiment
+    from dynroute_core.plan import find_data
+
+    here = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("streets"))
+    try:
+        return find_data(experiment("dynamic-c", profile="smoke").data, None)
+    finally:
+        os.chdir(here)
 
 
 @pytest.fixture(autouse=True)

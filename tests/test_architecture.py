@@ -14,9 +14,14 @@ ROOT = Path(__file__).parents[1]
 LEVELS = {
     "space": 0,
     "published": 0,
+    "profiles": 0,
+    "marks": 0,
     "record": 0,
     "runtime": 0,
+    "signals": 0,
     "cost": 1,
+    "static_routes": 1,
+    "route_files": 2,
     "operations": 2,
     "cell": 2,
     "model": 2,
@@ -25,8 +30,10 @@ LEVELS = {
     "metrics": 3,
     "checkpoint": 3,
     "original": 3,
+    "weights": 3,
     "engine": 3,
     "engine_backend": 3,
+    "engine_rows": 3,
     "engine_torch": 3,
     "engine_native": 3,
     "engine_cuda": 3,
@@ -34,28 +41,43 @@ LEVELS = {
     "evaluate": 4,
     "curve": 4,
     "experiments": 5,
+    "common": 6,
     "plan": 6,
     "outcome": 6,
     "pipeline": 6,
+    "export": 6,
     "launch": 6,
     "report": 6,
+    "book": 7,
+    "explore": 6,
 }
 SIDEWAYS = {
+    ("record", "marks"),
     ("record", "runtime"),
+    ("signals", "runtime"),
     ("cell", "operations"),
     ("model", "cell"),
     ("model", "operations"),
     ("engine", "engine_backend"),
     ("engine", "engine_torch"),
     ("engine_torch", "engine_backend"),
+    ("engine_torch", "engine_rows"),
     ("engine_native", "engine_backend"),
     ("engine_cuda", "engine_backend"),
+    ("original", "checkpoint"),
+    ("weights", "checkpoint"),
+    ("weights", "original"),
     ("curve", "train"),
+    ("plan", "common"),
+    ("pipeline", "common"),
     ("pipeline", "outcome"),
     ("pipeline", "plan"),
+    ("export", "pipeline"),
+    ("export", "plan"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),
+    ("explore", "report"),
 }
 DATA_LEVELS = {"labels": 0, "dataset": 1, "transforms": 2, "cityscapes": 3, "camvid": 3, "streets": 3, "loader": 4}
 
@@ -122,7 +144,7 @@ def test_the_core_needs_no_jupyter() -> None:
     code = (
         "import sys, dynroute_core, dynroute_core.pipeline, dynroute_core.launch\n"
         "print([m for m in sys.modules if m.split('.')[0] in "
-        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'matplotlib', 'pandas')])"
+        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'ipywidgets', 'matplotlib', 'pandas')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"

@@ -277,6 +277,16 @@ def test_gradient_of_the_expected_cost():
     assert gates[closed_cell].factors.grad.abs().max() == 0
 
 
+def test_a_table_first_asked_for_in_inference_mode_serves_training_too():
+    table = cost_table(SMALL, height=65, width=129, accounting="paper")  # a size no other test has asked for
+    gates = gates_of({})
+    with torch.inference_mode():
+        routing_cost(table, gates)
+    gates[Cell(0, 1)].factors.requires_grad_()
+    routing_cost(table, gates).expected_macs.sum().backward()
+    assert gates[Cell(0, 1)].factors.grad is not None
+
+
 def test_half_precision_factors_are_summed_in_float32():
     """A forward pass under autocast gives bfloat16 factors, whose 3 digits would not hold a sum of MACs."""
     gates = {cell: CellGate(g.factors.to(torch.bfloat16), g.state) for cell, g in gates_of({}).items()}

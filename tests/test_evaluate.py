@@ -12,7 +12,15 @@ from sample_models import images, mixed_model, small_config
 from torch.nn import functional as F
 
 from dynroute_core.cost import cost_table
-from dynroute_core.evaluate import EvaluateConfig, as_input, evaluate, predict_labels
+from dynroute_core.evaluate import (
+    PLAIN,
+    TTA_SCALES,
+    EvaluateConfig,
+    as_input,
+    evaluate,
+    predict_image,
+    predict_labels,
+)
 
 CPU = torch.device("cpu")
 CONFIG = EvaluateConfig(nominal_height=96, nominal_width=160)
@@ -131,6 +139,79 @@ def test_smaller_images_are_measured_at_the_labels_size(model):
     seen = sample.label != 255
     assert found.sum() == seen.sum()
     assert np.trace(found) == (predicted == sample.label)[seen].sum()
+
+
+# --- test-time augmentation ------------------------------------------------------------------------------------------
+
+TTA = replace(CONFIG, scales=TTA_SCALES, flip=True)
+
+
+def test_views_of_the_published_augmentation():
+    """Six scales, each mirrored too; the image as it is comes first, for its route is the one that is kept."""
+    views = EvaluateConfig(scales=TTA_SCALES, flip=True).views
+    assert views[0] == PLAIN
+    assert len(views) == 12
+    assert {view.scale * 1024 for view in views} == {512, 768, 1024, 1280, 1536, 2048}
+    assert {view.scale for view in views if view.flipped} == set(TTA_SCALES)
+    assert EvaluateConfig().views == (PLAIN,)
+
+
+@pytest.mark.parametrize("shortest", [0, 40])
+def test_augmented_logits_are_the_average_over_scales_and_flips(model, shortest):
+    """By hand: Pillow's resizing, numpy's mirroring, a mean of twelve maps of logits at the label's size."""
+    sample = samples(1, label_size=(64, 80))[0]
+    maps = []
+    for scale in TTA_SCALES:
+        height = round(scale * (shortest or 64))
+        size = (int(height * 80 / 64 + 0.5), height)
+        shown = np.array(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
+        for flipped in (False, True):
+            x = torch.from_numpy((shown[:, ::-1] if flipped else shown).copy()).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                logits = model(x.float()).logits
+            logits = F.interpolate(logits, size=(64, 80), mode="bilinear", align_corners=False)[0].numpy()
+            maps.append(logits[:, :, ::-1] if flipped else logits)
+    mean = np.mean(maps, axis=0)
+    found = predict_image(model, sample, replace(TTA, shortest=shortest), CPU).labels.numpy()
+    best, second = np.sort(mean, axis=0)[::-1][:2]
+    # float64: twelve maps summed in another order than a mean of them move a logit by far less than this.
+    differs = (found != mean.argmax(0)) & (best - second > 1e-9)
+    assert not differs.any()
+    assert (maps[4].argmax(0) != mean.argmax(0)).any()  # one view alone says something else
+
+
+def test_flipping_alone_makes_a_mirror_image_come_out_mirrored(model):
+    (sample,) = samples(1)
+    mirrored = replace(sample, image=sample.image[:, ::-1].copy())
+    flip = replace(CONFIG, flip=True)
+    one, other = (predict_image(model, each, flip, CPU).labels for each in (sample, mirrored))
+    plain = predict_image(model, mirrored, CONFIG, CPU).labels
+    assert torch.equal(other, one.flip(-1))
+    assert not torch.equal(plain, predict_image(model, sample, CONFIG, CPU).labels.flip(-1))
+
+
+def test_an_augmented_cost_is_the_sum_over_the_views_and_the_route_is_the_first_views(model):
+    (sample,) = samples(1)
+    config = replace(CONFIG, scales=(0.5, 1.0), flip=True)
+    with torch.inference_mode():
+        said = predict_image(model, sample, config, CPU)
+        sums = dict.fromkeys(("paper", "repo", "expected"), 0.0)
+        for view in config.views:
+            output = model(as_input(sample, config, CPU, view))
+            size = {"height": round(96 * view.scale), "width": round(160 * view.scale)}
+            for accounting in ("paper", "repo"):
+                sums[accounting] += output.cost(**size, accounting=accounting).realised_macs.item()
+            sums["expected"] += output.cost(**size, accounting="paper").expected_macs.item()
+        plain = predict_image(model, sample, CONFIG, CPU)
+    assert (said.paper_macs, said.repo_macs, said.expected_macs) == pytest.approx(tuple(sums.values()), rel=1e-12)
+    np.testing.assert_array_equal(said.states, plain.states)
+    np.testing.assert_array_equal(said.factors, plain.factors)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (-1.0, 1.0), (float("inf"),), (float("nan"),), (1.0, 1.0)])
+def test_impossible_scales_are_refused(scales):
+    with pytest.raises(ValueError, match="scales="):
+        EvaluateConfig(scales=scales)
 
 
 def test_a_negative_size_is_refused():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
 
 from dynroute_core.cost import cost_table
+from dynroute_core.evaluate import TTA_SCALES
 from dynroute_core.experiments import (
     CLASSES,
     DEMO,
     ROWS,
     SIZES,
     SMOKE,
+    Common,
     DataConfig,
     DataName,
     Experiment,
@@ -25,6 +28,7 @@ from dynroute_core.experiments import (
 from dynroute_core.losses import Budget
 from dynroute_core.runtime import UsageError
 from dynroute_core.space import ModelConfig
+from dynroute_core.static_routes import STATIC, static_model
 from dynroute_core.train import TrainConfig
 
 # row: layers, gate, λ, μ, iterations, lr, drop path, gate lr ×, ImageNet weights
@@ -38,6 +42,10 @@ TABLE = {
     "dynamic-raw-l33-imagenet": (33, "full", None, None, 190_000, 0.02, 0.0, 2.5, True),
     "network-fix": (16, "none", None, None, 190_000, 0.05, 0.0, 1.0, False),
 }
+STATIC_ROWS = tuple(f"static-{name}" for name in STATIC)
+COMMON_ROWS = {"common-a": "dynamic-a", "common-b": "dynamic-b", "common-c": "dynamic-c"}
+# Fixed networks: Network-Fix on some of its paths, by the same recipe.
+TABLE |= dict.fromkeys((*STATIC_ROWS, *COMMON_ROWS), TABLE["network-fix"])
 DATA = get_args(DataName)
 BUDGET_ROWS = ("dynamic-a", "dynamic-b", "dynamic-c")
 
@@ -68,7 +76,11 @@ def test_full_is_the_published_recipe_to_the_letter(row):
     made = experiment(row, profile="full", data="cityscapes")
     assert facts(made) == facts(ROWS[row]) == TABLE[row]
     layers, gate, weight, target, iterations, lr, drop_path, gate_factor, imagenet = TABLE[row]
-    assert made.model == ModelConfig(layers=layers, gate=gate, channels=64, classes=19, stem_channels=64)
+    own_paths = ROWS[row].model.paths
+    assert made.model == ModelConfig(
+        layers=layers, gate=gate, channels=64, classes=19, stem_channels=64, paths=own_paths
+    )
+    assert bool(own_paths) == (row in STATIC_ROWS)
     assert made.model.operations == ("sep_conv_3x3", "skip_connect")
     assert made.model.stem == "separable"
     assert made.train == TrainConfig(
@@ -268,7 +280,8 @@ def test_values_that_no_run_can_have(key, value, message):
         ("row", "unknown setting 'row'"),
         ("profile", "unknown setting 'profile'"),
         ("train.budget.wait", "Did you mean 'train.budget.weight'"),
-        ("", "Known: data.cache, "),
+        ("", "Known: common, data.cache, "),
+        ("common.shar", "Known: common, "),
     ],
 )
 def test_unknown_settings_suggest_the_nearest(key, message):
@@ -307,3 +320,64 @@ def test_impossible_data_settings_are_refused():
     for name, value in (("height", 0), ("width", -1), ("train_images", -1), ("val_images", -1), ("workers", -1)):
         with pytest.raises(ValueError, match=f"data.{name}={value}"):
             DataConfig(**{name: value})
+
+
+# --- fixed networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_static_row_is_network_fix_on_its_route_alone(name):
+    row = ROWS[f"static-{name}"]
+    assert row.model == static_model(name)
+    fixed = ROWS["network-fix"]
+    assert replace(row, row=fixed.row, title=fixed.title, model=fixed.model) == fixed
+
+
+def test_a_static_row_stretches_with_the_number_of_layers():
+    chosen = experiment("static-unet")
+    for settings in ({"model.layers": "20"}, {"model.layers": "20", "model.channels": "4"}):
+        made = with_settings(chosen, settings)
+        assert made.model.paths == static_model("unet", 20).paths
+    with pytest.raises(UsageError, match="U-Net does not fit 5 layers"):
+        with_settings(chosen, {"model.layers": "5"})
+    own = with_settings(chosen, {"model.layers": "3", "model.paths": '["init>keep","0.0>keep","1.0>keep","2.0>keep"]'})
+    assert own.model.paths == ("init>keep", "0.0>keep", "1.0>keep", "2.0>keep")
+    with pytest.raises(UsageError, match="a fixed network has no gates"):
+        with_settings(chosen, {"model.gate": "full"})
+
+
+@pytest.mark.parametrize(("row", "source"), COMMON_ROWS.items())
+def test_a_common_row_names_its_source_and_has_no_paths_yet(row, source):
+    common, fixed = ROWS[row], ROWS["network-fix"]
+    assert common.common == Common(source=source, share=0.5, fine_tune=False, source_key="")
+    assert replace(common, row=fixed.row, title=fixed.title, common=None) == fixed
+
+
+def test_the_settings_of_a_common_row():
+    made = with_settings(experiment("common-a"), {"common.share": "0.9", "common.fine_tune": "true"})
+    assert made.common == Common(source="dynamic-a", share=0.9, fine_tune=True)
+    for key, value, message in (
+        ("common.share", "1", "share from 0 to below 1"),
+        ("common.share", "-0.1", "share from 0 to below 1"),
+        ("model.gate", "small", "it has no gates, give none"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            with_settings(experiment("common-a"), {key: value})
+    with pytest.raises(UsageError, match=r"unknown setting 'common\.share'"):
+        with_settings(experiment("network-fix"), {"common.share": "0.9"})
+    other = with_settings(experiment("network-fix"), {"common": '{"source": "dynamic-raw"}'})
+    assert other.common == Common(source="dynamic-raw")
+
+
+@pytest.mark.parametrize("profile", ["demo", "full"])
+@pytest.mark.parametrize("data", ["streets", "camvid", "cityscapes"])
+def test_augmentation_keeps_the_published_ratios_at_every_profile(profile, data):
+    """Scales are factors of what single-scale evaluation shows, so the demo's half-size images keep theirs."""
+    settings = {"evaluate.scales": json.dumps(TTA_SCALES), "evaluate.flip": "true"}
+    made = with_settings(experiment("dynamic-raw", profile=profile, data=data), settings)
+    config, height = made.evaluate, made.evaluate.shortest or made.data.height
+    sizes = sorted({round(view.scale * height) for view in config.views})
+    assert [size / height for size in sizes] == pytest.approx([0.5, 0.75, 1, 1.25, 1.5, 2], abs=0.5 / height)
+    assert len(config.views) == 12
+    if (profile, data) == ("full", "cityscapes"):
+        assert sizes == list(made.train.scales)

@@ -6,8 +6,10 @@ from typing import get_args
 
 import pytest
 import torch
+from sample_models import images, small_config
 from torch import nn
 
+from dynroute_core.model import Segmenter
 from dynroute_core.operations import ConvNorm, build_operation
 from dynroute_core.space import OperationName
 
@@ -118,3 +120,17 @@ def test_conv_norm_sizes(kernel, stride, padding, size):
     assert (block(torch.randn(2, 3, 8, 8)) >= 0).all()
     assert [name for name, _ in block.named_children()] == ["conv", "norm", "relu"]
     assert len(ConvNorm(3, 4, relu=False)) == 2
+
+
+@pytest.mark.parametrize("operations", [(name,) for name in NAMES] + [NAMES])
+def test_a_network_of_any_operation_trains_and_evaluates(operations):
+    """Alone and all at once; the released code raises a TypeError where it builds an MBConv."""
+    torch.manual_seed(0)
+    model = Segmenter(small_config(layers=2, operations=operations))
+    model(images(2, 64, 64)).logits.square().mean().backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    for number, operation in enumerate(operations):
+        if expected_parameters(operation, 4):
+            assert any(f"cells.1_0.operations.{number}." in name for name in moved), operation
+    with torch.inference_mode():
+        assert torch.isfinite(model.eval()(images(1, 64, 64)).logits).all()

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from dynroute_core import pipeline
 from dynroute_core import plan as plan_module
 from dynroute_core.checkpoint import load_snapshot
+from dynroute_core.cost import cost_table
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.pipeline import Progress, find_data, plan, run
 from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, Record, example_names, read_curve, read_record, read_routes
@@ -305,3 +306,14 @@ def test_a_lock_outlives_nobody(tiny, streets, tmp_path):
     (folder / ".lock").write_text("")
     run(tiny, data_root=streets, out=tmp_path, device="cpu")
     assert (folder / RECORD).exists()
+
+
+def test_an_augmented_evaluation_is_recorded_as_such(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
+    changed = with_settings(tiny, {"evaluate.scales": "[0.5, 1.0]", "evaluate.flip": "true", "train.iterations": "1"})
+    record = run(changed, data_root=streets, out=tmp_path, device="cpu").record
+    assert record.marks == ("test-time augmentation: scales 0.5 1.0, flipped",)
+    assert read_record(tmp_path / "dynamic-a" / f"smoke-streets-seed0-{record.key[:8]}" / RECORD) == record
+    sizes = [(32, 64), (64, 128)]
+    tables = [cost_table(changed.model, height=h, width=w, accounting="paper") for h, w in sizes]
+    assert record.costs.paper.all_open_macs == 2 * sum(table.all_open for table in tables)  # each view is shown twice
+    assert record.costs.paper.all_closed_macs <= record.costs.paper.min_macs

@@ -12,7 +12,14 @@ from sample_records import HEIGHT, WIDTH, sample_record, sample_routes
 from dynroute_core.record import Routes
 from dynroute_core.report.flow import all_open, config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text
-from dynroute_core.report.routes import mean_route_diagram, route_diagram, space_diagram
+from dynroute_core.report.route_signs import path_color
+from dynroute_core.report.routes import (
+    legend_picture,
+    mean_route_diagram,
+    route_diagram,
+    small_diagram,
+    space_diagram,
+)
 from dynroute_core.report.style import Picture
 from dynroute_core.runtime import UsageError
 from dynroute_core.space import GateKind, ModelConfig
@@ -80,6 +87,29 @@ def test_tooltips_tell_factor_state_and_cost_of_everything() -> None:
                 assert mine[0].endswith(macs_text(shown.table.paths[key]))
     assert sum("channels)" in title for title in found) == len(shown.space.cells)
     assert f"stem: {macs_text(shown.table.stem)}" in found
+
+
+@pytest.mark.parametrize("layers", [1, 16, 33])
+def test_small_diagrams_hold_every_cell_and_stay_within_their_frame(layers: int) -> None:
+    config = ModelConfig(layers=layers, channels=4, gate="small")
+    routes = sample_routes(config, images=2, bias=-0.2)
+    for images in (routes.images[:1], routes.images):
+        picture = small_diagram(routes, images, config=config, height=HEIGHT, width=WIDTH, title="one of many")
+        root = ElementTree.fromstring(picture.svg)
+        right = float(root.get("viewBox", "").split()[2])
+        circles = list(root.iter("{http://www.w3.org/2000/svg}circle"))
+        assert len(circles) == len(routes.cells)
+        assert all(0 < float(circle.get("cx", "")) < right for circle in circles)
+        boxes = list(root.iter("{http://www.w3.org/2000/svg}rect"))
+        assert all(0 <= float(box.get("x", "")) <= right - float(box.get("width", "")) for box in boxes)
+        assert picture.alt.startswith("one of many: ")
+    assert "hairlines are closed" in legend_picture().alt
+
+
+def test_colour_goes_with_the_factor() -> None:
+    assert (path_color(0), path_color(1)) == ("#8a8a8a", "#0072b2")
+    blues = [int(path_color(k / 10)[5:], 16) - int(path_color(k / 10)[1:3], 16) for k in range(11)]
+    assert blues == sorted(set(blues))
 
 
 def test_same_input_same_bytes() -> None:

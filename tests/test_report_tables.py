@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sample_records import plain_settings, published_protocol, sample_record
 
+from dynroute_core.evaluate import TTA_SCALES
 from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.record import Record
@@ -99,6 +100,21 @@ def test_a_setting_newer_than_the_record_is_not_a_change(record: Record) -> None
     config = plain_settings(experiment("dynamic-a", profile="full", data="cityscapes"))
     config["train"] = {name: value for name, value in config["train"].items() if name != "accumulate"}
     assert changed_settings(replace(published_protocol(record), config=config)) == ()
+
+
+@pytest.mark.parametrize("changes", [{"flip": True}, {"scales": (0.5, 1.0)}, {"scales": TTA_SCALES, "flip": True}])
+def test_test_time_augmentation_is_never_single_scale(record: Record, changes: dict[str, object]) -> None:
+    """Another protocol: no difference from a published number, and a mark wherever the run is named."""
+    single = published_protocol(record)
+    own = experiment("dynamic-a", profile="full", data="cityscapes")
+    run = replace(single, config=plain_settings(replace(own, evaluate=replace(own.evaluate, **changes))))
+    assert single.marks == () and is_comparable(single)
+    assert not is_comparable(run)
+    assert not DIFFERENCE.search(comparison_markdown(run))
+    for text in (run.label, comparison_markdown(run), why_not_comparable(run)):
+        assert "test-time augmentation: scales" in text
+    assert "dynamic-a *" in terminal_table([single, run])
+    assert "*" not in terminal_table([single])
 
 
 def test_ours_is_always_marked(record: Record) -> None:

@@ -147,12 +147,26 @@ def test_list_shows_every_row_with_its_published_numbers(capsys: pytest.CaptureF
 def test_dry_run_says_where_and_why_and_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("--all", *SMOKE, "--out", str(tmp_path / "runs"), "--dry-run")
     assert call(*words) == EXIT_DONE
-    assert capsys.readouterr().out.count("would run, there is no record yet") == len(ROWS)
+    shown = capsys.readouterr().out
+    after = [row for row, made in ROWS.items() if made.common is not None]
+    assert shown.count("would run, there is no record yet") == len(ROWS) - len(after)
+    for row in after:
+        assert f"{row}: would run, after {row.replace('common', 'dynamic')}, whose open paths it consists of" in shown
     assert call(*words, "--json", "--force") == EXIT_DONE
     found = json.loads(capsys.readouterr().out)["rows"]
     assert [row["row"] for row in found] == list(ROWS)
-    assert {(row["would"], row["reason"]) for row in found} == {("run", "--force")}
-    assert all(Path(row["folder"]).is_relative_to(tmp_path / "runs") and row["key"] for row in found)
+    planned = [row for row in found if row["row"] not in after]
+    assert {(row["would"], row["reason"]) for row in planned} == {("run", "--force")}
+    assert all(Path(row["folder"]).is_relative_to(tmp_path / "runs") and row["key"] for row in planned)
+    assert {(row["would"], row["folder"], row["key"]) for row in found if row not in planned} == {("run", "", "")}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_common_network_without_its_source_blocks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("--row", "common-b", *SMOKE, "--out", str(tmp_path / "runs"))
+    for more in ((), ("--dry-run",)):
+        assert call(*words, *more) == EXIT_BLOCKED
+        assert "python reproduce.py --row dynamic-b --profile smoke --data streets" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
@@ -235,6 +249,27 @@ def test_what_is_blocked_shows_before_anything_runs(
     assert call(*A_AND_B, "--keep-going") == EXIT_FAILED
     assert ran == ["dynamic-a"]
     assert states(capsys.readouterr().out) == {"dynamic-a": "failed", "dynamic-b": "blocked"}
+
+
+def test_a_common_network_is_planned_after_its_source_has_run(
+    stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--row", "common-a", "--row", "dynamic-a", *SMOKE, "--json")
+    noted = stand_in({"dynamic-a": FAILED, "common-a": FAILED})
+    plan = dynroute_core.plan.plan
+
+    def noting(experiment: Experiment, **how: object) -> Plan:
+        noted.append(f"plan {experiment.row}")
+        return plan(experiment, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dynroute_core.plan, "plan", noting)
+    assert call(*words, "--keep-going") == EXIT_FAILED
+    assert noted == ["plan dynamic-a", "dynamic-a", "plan common-a", "common-a"]
+    noted.clear()
+    assert call(*words) == EXIT_FAILED
+    assert noted == ["plan dynamic-a", "dynamic-a"]
+    shown = capsys.readouterr().out
+    assert states(shown[shown.rindex('{\n "exit_code"') :]) == {"dynamic-a": "failed", "common-a": "not started"}
 
 
 def test_an_interrupt_stops_even_with_keep_going(

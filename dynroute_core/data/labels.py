@@ -131,6 +131,12 @@ label_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
 )
 """Cityscapes label id (0..255) → train id; `UNKNOWN` for ids that the table lacks. Read-only."""
 
+train_id_to_label_id: npt.NDArray[np.uint8] = np.array(
+    [label.label_id for label in _trained(CITYSCAPES_LABELS)], dtype=np.uint8
+)
+"""Cityscapes train id (0..18) → label id, as the test server wants predictions. Read-only."""
+train_id_to_label_id.setflags(write=False)
+
 camvid_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
     {**{i: i for i in range(len(CAMVID))}, CAMVID_VOID: IGNORE, IGNORE: IGNORE}
 )

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 QUIET_S = 20.0
-PHASES = {"data": "data", "train": "training", "precise_bn": "norm statistics", "evaluate": "evaluation"}
+PHASES = {
+    "data": "data",
+    "paths": "open paths",
+    "train": "training",
+    "precise_bn": "norm statistics",
+    "evaluate": "evaluation",
+}
 
 
 class Progress(Protocol):

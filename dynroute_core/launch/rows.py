@@ -70,6 +70,7 @@ def parameters(experiment: Experiment, options: Options) -> dict[str, object]:
         "out": _portable(options.out),
         "force": options.force,
         "progress_file": "",
+        "finished": "",
     }
 
 

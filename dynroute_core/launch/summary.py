@@ -37,6 +37,7 @@ class RowResult:
     notebook: str = ""
     record: str = ""
     log: str = ""
+    export: str = ""
     miou_percent: float | None = None
     paper_gmacs: float | None = None
     repo_gmacs: float | None = None

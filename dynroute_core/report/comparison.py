@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dynroute_core.experiments import ROWS, experiment
+from dynroute_core.marks import augmentation, forced_route
 from dynroute_core.published import (
     PROTOCOL_DATA,
     PROTOCOL_HEIGHT,
@@ -26,6 +27,8 @@ def why_not_comparable(record: Record) -> str:
         reason = f"{record.data.val_images} of {PROTOCOL_IMAGES} images"
     elif (costs.nominal_height, costs.nominal_width) != (PROTOCOL_HEIGHT, PROTOCOL_WIDTH):
         reason = f"costs at {costs.nominal_height}×{costs.nominal_width}"
+    elif (other := augmentation(record.config)) or (other := forced_route(record.config)):
+        reason = other
     elif model := [name for name in changed_settings(record) if name.split(".")[0] == "model"]:
         reason = f"another network ({', '.join(model)})"
     return f"not comparable: {reason}" if reason else ""
@@ -51,6 +54,8 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     # Through JSON, as the record came: lists and tuples are then one.
     ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
+    if ours.get("common.source"):  # its paths come from another run, which is how the row is meant
+        ours.pop("model.paths", None)
     mine = sorted(name for name in ours if name.startswith(groups))
     return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from PIL import Image, UnidentifiedImageError
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
 from dynroute_core.record import EXAMPLES, Record, Routes, example_names, read_file
 from dynroute_core.report import svg
-from dynroute_core.report.flow import config_of, flow, image_route
+from dynroute_core.report.flow import Flow, config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text, percent
 from dynroute_core.report.route_signs import SMALL_TEXT, WIDTH, Look, flow_legend
-from dynroute_core.report.routes import diagram
+from dynroute_core.report.routes import diagram, route_diagram
 from dynroute_core.report.style import VERMILION, Picture, data_uri, svg_picture
 from dynroute_core.runtime import BlockedError, suggest
 
@@ -43,31 +44,6 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
     classes = CAMVID if record.data.name == "camvid" else CITYSCAPES
     source = folder / EXAMPLES / role
     photo, truth, prediction = _read(source, classes)
-    counted = truth != IGNORE
-    wrong = float((truth != prediction)[counted].mean()) if counted.any() else 0.0
-    tiles = [
-        ("image", data_uri("jpeg", _jpeg(photo))),
-        ("truth", data_uri("png", _mask_png(truth, _palette(classes)))),
-        ("prediction", data_uri("png", _mask_png(prediction, _palette(classes)))),
-        (
-            f"errors: {100 * wrong:.1f} % of labelled pixels",
-            data_uri("png", _mask_png(_errors(truth, prediction), _ERROR_PALETTE)),
-        ),
-    ]
-    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
-    parts = [svg.text(0, 18, svg.shorten(caption, WIDTH, 14.5), weight="bold")]
-    tall = TILE_WIDTH * photo.height / photo.width
-    for index, (words, address) in enumerate(tiles):
-        parts.append(
-            _tile(
-                words,
-                address,
-                x=(index % 2) * (TILE_WIDTH + GAP),
-                y=34 + (index // 2) * (tall + 30),
-                tall=tall,
-            )
-        )
-    legend, bottom = _class_legend(classes, truth, prediction, y=34 + 2 * (tall + 30) + 12)
     costs = record.costs
     shown = flow(
         routes,
@@ -76,16 +52,81 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
         height=costs.nominal_height,
         width=costs.nominal_width,
     )
+    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
+    alt = f"{role.capitalize()} example, {name}: {{tiles}}, mIoU {percent(facts.miou_percent)} %."
+    return scene_figure(Scene(photo, truth, prediction, classes), shown, caption=caption, alt=alt)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photograph, its true and its predicted train ids (truth: None where it is not known)."""
+
+    photo: Image.Image
+    truth: Labels | None
+    prediction: Labels
+    classes: ClassSet
+
+    @property
+    def wrong(self) -> float:
+        """The share of labelled pixels that are wrong, 0..1."""
+        if self.truth is None:
+            return 0.0
+        counted = self.truth != IGNORE
+        return float((self.truth != self.prediction)[counted].mean()) if counted.any() else 0.0
+
+
+def scene_figure(scene: Scene, shown: Flow, *, caption: str, alt: str) -> Picture:
+    """A scene over the route it took. alt: says what it is; `{tiles}` in it becomes what stands side by side."""
+    tiles, told = _tiles(scene)
+    parts = [svg.text(0, 18, svg.shorten(caption, WIDTH, 14.5), weight="bold")]
+    tall = TILE_WIDTH * scene.photo.height / scene.photo.width
+    for index, (words, address) in enumerate(tiles):
+        x, y = (index % 2) * (TILE_WIDTH + GAP), 34 + (index // 2) * (tall + 30)
+        parts.append(tile(words, address, x=x, y=y, wide=TILE_WIDTH, tall=tall))
+    rows = (len(tiles) + 1) // 2
+    masks = [scene.prediction] if scene.truth is None else [scene.prediction, scene.truth]
+    below = 34 + rows * (tall + 30) + 12
+    legend, bottom = raster_legend(scene.classes, masks, y=below, errors=scene.truth is not None)
     drawing, full_height = diagram(shown, title="", top=bottom + 6)
-    alt = (
-        f"{role.capitalize()} example, {name}: photograph, truth, prediction and errors; {100 * wrong:.1f} % of "
-        f"labelled pixels are wrong, mIoU {percent(facts.miou_percent)} %. Its route: {shown.summary()}."
+    words = f"{alt.replace('{tiles}', told)} Its route: {shown.summary()}."
+    return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=words)
+
+
+def role_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
+    """`example_figure` where the run's folder holds the pictures; in a committed folder, the route alone."""
+    if (folder / EXAMPLES).is_dir():
+        return example_figure(folder, record, routes, role)
+    names = example_names(record)
+    if role not in names:
+        raise suggest("example", role, names)
+    return route_diagram(
+        routes,
+        names[role],
+        config=config_of(record),
+        height=record.costs.nominal_height,
+        width=record.costs.nominal_width,
+        title=f"{names[role]}, {role}",
     )
-    return svg_picture("\n".join([*parts, legend, drawing]), width=WIDTH, height=full_height, alt=alt)
 
 
-def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
-    place: Look = {"x": x, "y": y, "width": TILE_WIDTH, "height": tall}
+def _tiles(scene: Scene) -> tuple[list[tuple[str, str]], str]:
+    """(caption, address) of each raster, and what they are in words."""
+    tiles = [("image", photo_address(scene.photo))]
+    prediction = ("prediction", mask_address(scene.prediction, scene.classes))
+    if scene.truth is None:
+        return [*tiles, prediction], "photograph and prediction; the truth is not known"
+    share = f"{100 * scene.wrong:.1f} % of labelled pixels"
+    tiles += [
+        ("truth", mask_address(scene.truth, scene.classes)),
+        prediction,
+        (f"errors: {share}", data_uri("png", _mask_png(_errors(scene.truth, scene.prediction), _ERROR_PALETTE))),
+    ]
+    return tiles, f"photograph, truth, prediction and errors; {share} are wrong"
+
+
+def tile(words: str, address: str, *, x: float, y: float, wide: float, tall: float) -> str:
+    """A raster at a place, with a thin rim and its caption beneath."""
+    place: Look = {"x": x, "y": y, "width": wide, "height": tall}
     rim: Look = {
         "fill": "none",
         "stroke": "currentColor",
@@ -99,16 +140,26 @@ def _tile(words: str, address: str, *, x: float, y: float, tall: float) -> str:
     )
 
 
-def _class_legend(classes: ClassSet, truth: Labels, prediction: Labels, *, y: float) -> tuple[str, float]:
-    """The classes in sight, by area, and what the error mask's colours mean."""
-    areas = np.bincount(np.concatenate([truth.ravel(), prediction.ravel()]), minlength=256)[: len(classes)]
+def raster_legend(classes: ClassSet, masks: Sequence[Labels], *, y: float, errors: bool = False) -> tuple[str, float]:
+    """The classes in sight, by area, and with `errors` what the error mask's colours mean."""
+    areas = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)[: len(classes)]
     items = [
         (_swatch("#{:02x}{:02x}{:02x}".format(*classes.colors[k])), 12.0, classes.names[k])
         for k in np.argsort(-areas, kind="stable")
         if areas[k]
     ]
-    items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
+    if errors:
+        items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
     return flow_legend(items, y)
+
+
+def photo_address(photo: Image.Image) -> str:
+    return data_uri("jpeg", _jpeg(photo))
+
+
+def mask_address(train_ids: Labels, classes: ClassSet) -> str:
+    """Train ids in the classes' colours; ignored pixels show the page."""
+    return data_uri("png", _mask_png(train_ids, _palette(classes)))
 
 
 def _swatch(color: str) -> str:

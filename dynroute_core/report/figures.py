@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, ClassSet
 from dynroute_core.record import CurvePoint, Record
-from dynroute_core.report.examples import example_figure
+from dynroute_core.report.examples import example_figure, role_figure
 from dynroute_core.report.numbers import NOTHING, macs_unit, percent, significant
 from dynroute_core.report.pareto import pareto_figure
 from dynroute_core.report.style import (
@@ -33,7 +33,7 @@ from dynroute_core.report.style import (
     picture,
 )
 
-__all__ = ["class_iou_figure", "cost_figure", "curve_figure", "example_figure", "pareto_figure"]
+__all__ = ["class_iou_figure", "cost_figure", "curve_figure", "example_figure", "pareto_figure", "role_figure"]
 
 Series = Sequence[tuple[str, str, Sequence[float]]]  # name, colour, values
 

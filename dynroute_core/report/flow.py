@@ -14,6 +14,7 @@ from functools import cached_property
 import msgspec
 
 from dynroute_core.cost import CostTable, cost_table
+from dynroute_core.experiments import Experiment
 from dynroute_core.record import ImageRoute, Record, Routes
 from dynroute_core.report.numbers import macs_of, share_text
 from dynroute_core.runtime import suggest
@@ -169,6 +170,17 @@ def config_of(record: Record) -> ModelConfig:
         return msgspec.convert(record.config["model"], ModelConfig)
     except (KeyError, msgspec.ValidationError) as error:
         raise ValueError(f"{record.label}: its settings hold no readable model ({error}).") from error
+
+
+def experiment_of(record: Record) -> Experiment:
+    """The setting of a record's run; what the record does not name is newer, and has the value it then had by nature.
+
+    Raises ValueError where its settings are no experiment.
+    """
+    try:
+        return msgspec.convert(record.config, Experiment)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{record.label}: its settings are not readable ({error}).") from error
 
 
 def _check(routes: Routes, space: RoutingSpace) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dynroute_core.report import svg
-from dynroute_core.report.style import BLUE, ORANGE
+from dynroute_core.report.style import BLUE, GREY, ORANGE
 
 WIDTH = 640.0
 LEFT, RIGHT = 58.0, 44.0
@@ -16,6 +16,7 @@ BAR_HEIGHT = 62.0
 SMALL_TEXT = 12.5
 PATH_COLOR, CELL_COLOR = BLUE, ORANGE
 HEAD_WIDTH = 9.0
+THINNEST = 0.9  # an open path's width at factor 0
 
 Look = dict[str, svg.Value]
 HAIRLINE: Look = {"stroke": "currentColor", "stroke-width": 0.7, "stroke-opacity": 0.38}
@@ -28,6 +29,30 @@ PATH_COST: Look = {"fill": PATH_COLOR}
 Kind = Literal["route", "mean", "space"]
 
 
+def path_color(factor: float) -> str:
+    """From grey to blue: what is weak is pale on light and on dark pages alike."""
+    weak, strong = (tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in (GREY, PATH_COLOR))
+    mixed = (round(a + (b - a) * factor) for a, b in zip(weak, strong, strict=True))
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The size of a drawing and its parts. labels: whether scales and layers are named within it."""
+
+    width: float
+    left: float
+    right: float
+    row_height: float
+    bar_height: float
+    gap: float  # from the coarsest scale to the top of the bars
+    labels: bool
+
+
+WIDE = Frame(WIDTH, LEFT, RIGHT, ROW_HEIGHT, BAR_HEIGHT, 36.0, True)
+SMALL = Frame(300.0, 2.0, 24.0, 24.0, 30.0, 20.0, False)  # one of many side by side: the legend stands apart
+
+
 @dataclass(frozen=True)
 class Plan:
     """Where things stand, in units of the drawing. rows: how many scales there are; top: the y of the first."""
@@ -35,11 +60,12 @@ class Plan:
     layers: int
     rows: int
     top: float
+    frame: Frame = WIDE
 
     @property
     def step(self) -> float:
         """From layer to layer; short networks are not stretched over the whole width."""
-        return min((WIDTH - LEFT - RIGHT) / (self.layers + 1), 84.0)
+        return min((self.frame.width - self.frame.left - self.frame.right) / (self.layers + 1), 84.0)
 
     @property
     def radius(self) -> float:
@@ -51,22 +77,22 @@ class Plan:
 
     def x(self, layer: int) -> float:
         """The initial layer is -1; the head stands at `layers`."""
-        return LEFT + 8 + self.step * (layer + 1)
+        return self.frame.left + 8 + self.step * (layer + 1)
 
     @property
     def head_middle(self) -> float:
         return self.x(self.layers) + HEAD_WIDTH / 2
 
     def y(self, scale: int) -> float:
-        return self.top + ROW_HEIGHT * scale
+        return self.top + self.frame.row_height * scale
 
     @property
     def bars_top(self) -> float:
-        return self.y(self.rows - 1) + 36
+        return self.y(self.rows - 1) + self.frame.gap
 
     @property
     def bars_bottom(self) -> float:
-        return self.bars_top + BAR_HEIGHT
+        return self.bars_top + self.frame.bar_height
 
 
 def disc(radius: float) -> Look:
@@ -83,11 +109,11 @@ def ring(radius: float) -> Look:
 
 def legend(kind: Kind, y: float) -> tuple[str, float]:
     """The signs and their meaning, in lines as wide as the drawing; gives the y where it ends."""
-    blue: Look = {"fill": "none", "stroke": PATH_COLOR, "stroke-linecap": "round"}
+    line: Look = {"fill": "none", "stroke-linecap": "round"}
 
     def strokes(widths: list[float]) -> str:
         return "".join(
-            svg.element("path", {**blue, "d": f"M{9 * i} 0h6", "stroke-width": w, "opacity": 0.6 + 0.06 * w})
+            svg.element("path", {**line, "d": f"M{9 * i} 0h6", "stroke-width": w, "stroke": path_color(w / widths[-1])})
             for i, w in enumerate(widths)
         )
 

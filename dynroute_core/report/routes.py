@@ -7,7 +7,9 @@ cells' and the paths' colours. Written as SVG directly: small, sharp at any size
 
 from __future__ import annotations
 
-from dynroute_core.record import Routes
+from collections.abc import Sequence
+
+from dynroute_core.record import ImageRoute, Routes
 from dynroute_core.report import svg
 from dynroute_core.report.flow import Flow, all_open, flow, image_route, scale_name
 from dynroute_core.report.numbers import macs_of, macs_text, share_text
@@ -17,19 +19,25 @@ from dynroute_core.report.route_signs import (
     HAIRLINE,
     HEAD_WIDTH,
     LEFT,
-    PATH_COLOR,
+    SMALL,
+    THINNEST,
     TITLE_HEIGHT,
+    WIDE,
     WIDTH,
+    Frame,
     Kind,
     Look,
     Plan,
     disc,
     dot,
     legend,
+    path_color,
     ring,
 )
 from dynroute_core.report.style import Picture, svg_picture
-from dynroute_core.space import Cell, ModelConfig, PathKey
+from dynroute_core.space import Cell, ModelConfig, PathKey, RoutingSpace
+
+SMALL_TITLE = 30.0  # the y of the finest scale beneath a small diagram's title
 
 
 def route_diagram(
@@ -40,8 +48,13 @@ def route_diagram(
     Raises UsageError for an image the routes lack, ValueError where `config` is another network than the routes'.
     """
     shown = flow(routes, [image_route(routes, image_name)], config=config, height=height, width=width)
-    body, full_height = diagram(shown, title=image_name if title is None else title)
-    return svg_picture(body, width=WIDTH, height=full_height, alt=f"Route of {image_name}: {shown.summary()}.")
+    return flow_diagram(shown, title=image_name if title is None else title, alt=f"Route of {image_name}")
+
+
+def flow_diagram(shown: Flow, *, title: str, alt: str) -> Picture:
+    """A flow as a picture; alt: what it is, to which its summary is added."""
+    body, full_height = diagram(shown, title=title)
+    return svg_picture(body, width=WIDTH, height=full_height, alt=f"{alt}: {shown.summary()}.")
 
 
 def mean_route_diagram(
@@ -73,36 +86,70 @@ def space_diagram(config: ModelConfig, *, height: int = 1024, width: int = 2048,
     return svg_picture(body, width=WIDTH, height=full_height, alt=alt)
 
 
+def small_diagram(
+    routes: Routes, images: Sequence[ImageRoute], *, config: ModelConfig, height: int, width: int, title: str
+) -> Picture:
+    """One image's route, or the mean of several, as one of many pictures side by side: no legend, no labels.
+
+    Raises as `route_diagram` does.
+    """
+    shown = flow(routes, images, config=config, height=height, width=width)
+    plan = plan_of(shown, top=SMALL_TITLE, frame=SMALL)
+    kind: Kind = "route" if len(images) == 1 else "mean"
+    body = "\n".join([_title(shown, title, 0, SMALL.width, 12), drawing(shown, plan, kind)])
+    alt = f"{title}: {shown.summary()}."
+    return svg_picture(body, width=SMALL.width, height=plan.bars_bottom + 4, alt=alt)
+
+
+def legend_picture() -> Picture:
+    """What the signs of small diagrams mean."""
+    body, bottom = legend("route", 12)
+    alt = (
+        "Legend: a path's width and colour show its factor, hairlines are closed paths; discs are open cells, dots "
+        "with dashes closed cells that pass their input on, rings dead cells. Bars show each layer's cost: grey gates, "
+        "stem and head, orange operations, blue paths; outlines what the layer would cost were all open."
+    )
+    return svg_picture(body, width=WIDTH, height=bottom, alt=alt)
+
+
+def plan_of(shown: Flow, *, top: float, frame: Frame = WIDE) -> Plan:
+    layers = shown.config.layers
+    return Plan(layers, shown.space.scales_in(layers - 1), top, frame)
+
+
 def diagram(shown: Flow, *, title: str, kind: Kind = "route", top: float = 0.0) -> tuple[str, float]:
     """The drawing as SVG elements, and the y where it ends; `top`: where it begins in a larger picture."""
-    layers = shown.config.layers
-    plan = Plan(layers, shown.space.scales_in(layers - 1), top + (TITLE_HEIGHT if title else 0) + 20)
+    plan = plan_of(shown, top=top + (TITLE_HEIGHT if title else 0) + 20)
+    signs, bottom = legend(kind, plan.bars_bottom + 44)
+    parts = [_title(shown, title, top, WIDTH, 14), scale_labels(shown, plan, kind), drawing(shown, plan, kind), signs]
+    return "\n".join(filter(None, parts)), bottom
+
+
+def drawing(shown: Flow, plan: Plan, kind: Kind) -> str:
+    """Paths, cells, head and bars, without a title, labels or a legend."""
     parts = [
-        _title(shown, title, top),
-        _scale_labels(shown, plan, kind),
         _closed_paths(shown, plan),
         _open_paths(shown, plan, kind),
         _kept(shown, plan),
         _cells(shown, plan),
-        _head(plan, shown),
+        head(plan, shown),
         bars(shown, plan),
     ]
-    signs, bottom = legend(kind, plan.bars_bottom + 44)
-    return "\n".join([*filter(None, parts), signs]), bottom
+    return "\n".join(filter(None, parts))
 
 
-def _title(shown: Flow, title: str, top: float) -> str:
+def _title(shown: Flow, title: str, top: float, width: float, size: float) -> str:
     if not title:
         return ""
     total = shown.table.all_open
     cost = macs_text(total) if shown.total_macs == total else macs_of(shown.total_macs, total)
-    room = WIDTH - svg.text_width(cost, 14) - 20
-    return svg.text(0, top + 18, svg.shorten(title, room, 14.5), size=14, weight="bold") + svg.text(
-        WIDTH, top + 18, cost, anchor="end"
+    room = width - svg.text_width(cost, size) - 20
+    return svg.text(0, top + size + 4, svg.shorten(title, room, size + 0.5), size=size, weight="bold") + svg.text(
+        width, top + size + 4, cost, size=size, anchor="end"
     )
 
 
-def _scale_labels(shown: Flow, plan: Plan, kind: Kind) -> str:
+def scale_labels(shown: Flow, plan: Plan, kind: Kind) -> str:
     parts = []
     for scale in range(plan.rows):
         parts.append(svg.text(LEFT - 16, plan.y(scale) + 5, scale_name(shown.space, scale), anchor="end"))
@@ -113,11 +160,19 @@ def _scale_labels(shown: Flow, plan: Plan, kind: Kind) -> str:
 
 
 def _line(shown: Flow, plan: Plan, key: PathKey) -> str:
-    """A path's course, from rim to rim where its ends are hollow or small."""
+    """A path's course, from rim to rim where its ends are hollow."""
     cell, path = key
     target = shown.space.target(cell, path)
-    x1 = plan.x(cell.layer) + _rim(shown, plan, cell)
-    x2 = plan.x(cell.layer + 1) - (0 if target is None else _rim(shown, plan, target))
+    return course(
+        plan, shown.space, key, start=_rim(shown, plan, cell), end=0 if target is None else _rim(shown, plan, target)
+    )
+
+
+def course(plan: Plan, space: RoutingSpace, key: PathKey, *, start: float = 0.0, end: float = 0.0) -> str:
+    """The `d` of a path from its cell's middle to its target's; `start` and `end` are left out at its ends."""
+    cell, path = key
+    target = space.target(cell, path)
+    x1, x2 = plan.x(cell.layer) + start, plan.x(cell.layer + 1) - end
     y1, y2 = plan.y(cell.scale), plan.y(cell.scale if target is None else target.scale)
     a, b, c, d = (svg.number(value) for value in (x1, y1, x2, y2))
     if y1 == y2:
@@ -128,10 +183,10 @@ def _line(shown: Flow, plan: Plan, key: PathKey) -> str:
 
 def _rim(shown: Flow, plan: Plan, cell: Cell) -> float:
     """How far from a cell's middle its lines end: at a ring they must not show within it."""
-    return 0.0 if shown.opened[cell] or shown.closed[cell] else _ring_radius(plan)
+    return 0.0 if shown.opened[cell] or shown.closed[cell] else ring_radius(plan)
 
 
-def _ring_radius(plan: Plan) -> float:
+def ring_radius(plan: Plan) -> float:
     return 0.68 * plan.radius
 
 
@@ -153,15 +208,15 @@ def _open_paths(shown: Flow, plan: Plan, kind: Kind) -> str:
             "path",
             {
                 "d": _line(shown, plan, key),
-                "stroke-width": seen * (0.7 + (plan.widest_path - 0.7) * factor),
-                "opacity": 0.6 + 0.4 * factor,
+                "stroke-width": seen * (THINNEST + (plan.widest_path - THINNEST) * factor),
+                "stroke": path_color(factor),
             },
             svg.tooltip(words),
         )
 
     # Strong paths last, over the weak ones they cross.
     drawn = sorted((key for key in shown.space.all_paths if shown.factors[key] > 0), key=lambda key: shown.factors[key])
-    return svg.group({"fill": "none", "stroke": PATH_COLOR, "stroke-linecap": "round"}, [one(key) for key in drawn])
+    return svg.group({"fill": "none", "stroke-linecap": "round"}, [one(key) for key in drawn])
 
 
 def _kept(shown: Flow, plan: Plan) -> str:
@@ -182,7 +237,7 @@ def _cells(shown: Flow, plan: Plan) -> str:
         elif shown.closed[cell] >= shown.dead[cell]:
             look = dot(plan.radius)
         else:
-            look = ring(_ring_radius(plan))
+            look = ring(ring_radius(plan))
         parts.append(svg.element("circle", middle | look, svg.tooltip(_cell_words(shown, cell))))
     return "\n".join(parts)
 
@@ -197,7 +252,7 @@ def _cell_words(shown: Flow, cell: Cell) -> str:
     )
 
 
-def _head(plan: Plan, shown: Flow) -> str:
+def head(plan: Plan, shown: Flow) -> str:
     reach = plan.y(plan.rows - 1) - plan.y(0)
     body: Look = {
         "x": plan.x(plan.layers),

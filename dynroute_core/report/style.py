@@ -22,6 +22,9 @@ from matplotlib.figure import Figure
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+# Fixed networks: of Tol's muted scheme what is apart from the above; common networks, a darker tone of their source's.
+TEAL, OLIVE, ROSE, WINE, INDIGO = "#44AA99", "#999933", "#CC6677", "#882255", "#5B4FB3"
+DEEP_SKY, DEEP_BLUE, DEEP_GREEN = "#2E86B5", "#1B4F7A", "#0B6B50"
 GREY = "#8A8A8A"  # not of the eight: the same contrast on white and on near-black
 
 ROW_COLORS: Mapping[str, str] = {
@@ -33,6 +36,14 @@ ROW_COLORS: Mapping[str, str] = {
     "dynamic-raw-imagenet": PURPLE,
     "dynamic-raw-l33-imagenet": BLACK,
     "network-fix": GREY,
+    "static-fcn32s": TEAL,
+    "static-deeplabv3": OLIVE,
+    "static-unet": ROSE,
+    "static-hrnetv2": WINE,
+    "static-autodeeplab": INDIGO,
+    "common-a": DEEP_SKY,
+    "common-b": DEEP_BLUE,
+    "common-c": DEEP_GREEN,
 }
 ROW_LABELS: Mapping[str, str] = {
     "dynamic-a": "A",
@@ -43,6 +54,14 @@ ROW_LABELS: Mapping[str, str] = {
     "dynamic-raw-imagenet": "Raw, ImageNet",
     "dynamic-raw-l33-imagenet": "Raw, L33, ImageNet",
     "network-fix": "Fix",
+    "static-fcn32s": "FCN-32s",
+    "static-deeplabv3": "DeepLabV3",
+    "static-unet": "U-Net",
+    "static-hrnetv2": "HRNetV2",
+    "static-autodeeplab": "Auto-DeepLab",
+    "common-a": "Common A",
+    "common-b": "Common B",
+    "common-c": "Common C",
 }
 
 FONT_STACK = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"

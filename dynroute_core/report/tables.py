@@ -12,6 +12,7 @@ from html import escape
 
 import pandas as pd
 
+from dynroute_core.marks import augmentation
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.record import Record
 from dynroute_core.report.comparison import changed_settings, why_not_comparable
@@ -28,7 +29,8 @@ def comparison_table(record: Record) -> pd.DataFrame:
     """
     published = PUBLISHED.get(record.row, _NO_NUMBERS)
     reason = why_not_comparable(record)
-    ours_name = f"ours: {record.profile} profile, {record.data.name}, seed {record.seed}, {_size(record)}"
+    words = [f"{record.profile} profile", record.data.name, f"seed {record.seed}", _size(record), *record.marks]
+    ours_name = f"ours: {', '.join(words)}"
     miou = record.metrics.miou_percent
     lines = [
         ("mIoU (%)", published.paper_miou_percent, published.release_miou_percent, miou, percent(miou)),
@@ -101,7 +103,7 @@ def terminal_table(records: Sequence[Record]) -> str:
     ]
     lines = [
         [
-            record.row,
+            record.row + " *" * bool(record.marks),
             record.profile,
             record.data.name,
             str(record.seed),
@@ -126,7 +128,10 @@ def terminal_table(records: Sequence[Record]) -> str:
 
     rule = "  ".join("-" * wide for wide in widths)
     note = f"{GFLOPS}; repo: the released code's accounting."
-    return "\n".join([aligned(header), rule, *(aligned(line) for line in lines), note]) + "\n"
+    notes = [note, *(f"* {record.row}: {', '.join(record.marks)}." for record in records if record.marks)]
+    if any(augmentation(record.config) for record in records):
+        notes.append("  Of test-time augmentation the cost is the sum over the views.")
+    return "\n".join([aligned(header), rule, *(aligned(line) for line in lines), *notes]) + "\n"
 
 
 def _minutes(record: Record) -> float:

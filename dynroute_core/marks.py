@@ -1,0 +1,41 @@
+"""What sets an evaluation apart from its row's own, in words for tables and titles; empty where nothing does.
+
+Takes a record's `config`, plain JSON of any version of this suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def augmentation(config: Mapping[str, object]) -> str:
+    """The test-time augmentation: another protocol than single scale."""
+    settings = _part(config, "evaluate")
+    scales, flip = settings.get("scales", [1.0]), settings.get("flip", False)
+    if not flip and scales == [1.0]:
+        return ""
+    shown = " ".join(str(scale) for scale in scales) if isinstance(scales, list) else str(scales)
+    return f"test-time augmentation: scales {shown}{', flipped' if flip else ''}"
+
+
+def forced_route(config: Mapping[str, object]) -> str:
+    """The route that was forced in place of the gates' own."""
+    route = _part(_part(config, "evaluate"), "route")
+    paths = route.get("paths")
+    if not isinstance(paths, list):
+        return ""
+    factors = "factors of 1" if route.get("factors") == "one" else "the gates' factors"
+    return f"forced route {route.get('name')}: {len(paths)} paths, {factors}"
+
+
+def given_weights(config: Mapping[str, object]) -> str:
+    """The file whose weights were evaluated, or from which training started."""
+    given = _part(config, "weights")
+    if not given:
+        return ""
+    return f"{'weights of' if given.get('use') == 'evaluate' else 'started from'} {given.get('file')}"
+
+
+def _part(config: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = config.get(name)
+    return part if isinstance(part, dict) else {}

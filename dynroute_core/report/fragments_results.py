@@ -1,0 +1,177 @@
+"""Fragments of the front page and of the results chapter: every number opens the record it was read from."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from dynroute_core.experiments import ROWS
+from dynroute_core.published import PAPER, PROTOCOL, PUBLISHED, RELEASE
+from dynroute_core.record import Record
+from dynroute_core.report import markup
+from dynroute_core.report.comparison import is_comparable, why_not_comparable
+from dynroute_core.report.figures import class_iou_figure, pareto_figure
+from dynroute_core.report.finished import Committed, committed, groups
+from dynroute_core.report.numbers import NOTHING, gmacs, percent, signed
+from dynroute_core.report.row_summary import NO_NUMBERS
+from dynroute_core.report.seeds import comparison_table, comparisons, seeds_table
+from dynroute_core.report.state import KINDS, MEANINGS, SIGNS, RowState, row_states
+from dynroute_core.report.style import ROW_LABELS
+from dynroute_core.report.tables import escape_markdown
+
+Number = Callable[[Record], float]
+
+
+def row_link(row: str, text: str = "") -> str:
+    """A link to a row's page."""
+    return markup.link(text or ROWS[row].title, f"/rows/{row}.ipynb")
+
+
+def strip() -> str:
+    """The state of all rows at a glance: a sign, a name and a link each; the signs are told below."""
+    items = [f"- {state.sign} {row_link(state.row, ROW_LABELS.get(state.row, state.row))}" for state in row_states()]
+    listed = ":::{div} dr-strip\n" + "\n".join(items) + "\n:::"
+    return f"{listed}\n\n{legend()}"
+
+
+def legend() -> str:
+    """What the signs mean, with how many rows have each."""
+    kinds = [state.kind for state in row_states()]
+    words = [f"{SIGNS[kind]} {MEANINGS[kind]} ({kinds.count(kind)})" for kind in KINDS]
+    return f"<p class='dr-caption'>{' · '.join(words)}</p>"
+
+
+def state_table() -> str:
+    """Every row with its state and why."""
+    lines = [[row_link(state.row), f"{state.sign} {state.meaning}", _detail(state)] for state in row_states()]
+    return markup.table(["row", "state", "runs, or what is missing"], lines, right=3)
+
+
+def _detail(state: RowState) -> str:
+    return escape_markdown(state.detail)
+
+
+def alike(row: str) -> tuple[Committed, ...]:
+    """A row's runs by the published protocol: the only ones that may stand beside published numbers."""
+    return tuple(one for one in committed() if one.record.row == row and is_comparable(one.record))
+
+
+def ours(found: Sequence[Committed], number: Number) -> tuple[str, float | None]:
+    """(what the table shows, the value): the mean over seeds; a single run's number opens its record."""
+    if not found:
+        return NOTHING, None
+    value = statistics.fmean(number(one.record) for one in found)
+    address = found[0].address if len(found) == 1 else f"/rows/{found[0].record.row}.ipynb"
+    return markup.link(f"{value:.1f}", address), value
+
+
+def difference(value: float | None, published: float | None) -> str:
+    return NOTHING if value is None or published is None else signed(value - published)
+
+
+def accuracy_table() -> str:
+    """mIoU by the published protocol: paper, release, ours, and the differences; n: our seeds."""
+    lines = []
+    for row in ROWS:
+        published, found = PUBLISHED.get(row, NO_NUMBERS), alike(row)
+        shown, value = ours(found, lambda record: record.metrics.miou_percent)
+        paper, release = published.paper_miou_percent, published.release_miou_percent
+        numbers = [percent(paper), percent(release), shown, difference(value, paper), difference(value, release)]
+        lines.append([row_link(row), *numbers, str(len(found))])
+    header = ["mIoU %", "paper", "release", "ours", "ours − paper", "ours − release", "n"]
+    return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
+
+
+def cost_table() -> str:
+    """GFLOPs by the published protocol, each published column beside ours in its own accounting."""
+    lines = []
+    for row in ROWS:
+        published, found = PUBLISHED.get(row, NO_NUMBERS), alike(row)
+        paper_shown, paper_value = ours(found, lambda record: record.costs.paper.mean_macs / 1e9)
+        repo_shown, repo_value = ours(found, lambda record: record.costs.repo.mean_macs / 1e9)
+        paper, release = published.paper_gmacs, published.release_gmacs
+        numbers = [percent(paper), paper_shown, difference(paper_value, paper)]
+        numbers += [percent(release), repo_shown, difference(repo_value, release)]
+        lines.append([row_link(row), *numbers])
+    header = ["GFLOPs", "paper", "ours, its way", "difference", "release", "ours, its way", "difference"]
+    return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
+
+
+def _caption() -> str:
+    return (
+        f"<p class='dr-caption'>{PROTOCOL}. Paper: {PAPER}. Release: {RELEASE}. n: our runs by this protocol, seeds "
+        f"that differ in nothing else; where n is 0 there is no number of ours, and {NOTHING} stands in its place.</p>"
+    )
+
+
+def own_tables() -> str:
+    """Our runs that do not follow the published protocol: a table per profile and data set, far from published ones."""
+    parts = []
+    for (profile, data), runs in groups().items():
+        apart = [one for one in runs if not is_comparable(one.record)]
+        if apart:
+            parts.append(f"### {profile.capitalize()} profile on {escape_markdown(data)}\n\n{own_table(apart)}")
+    return "\n\n".join(parts) or "There is no such run yet."
+
+
+def own_table(runs: Sequence[Committed]) -> str:
+    """Runs of one profile and data set, a line each; costs in the paper's accounting and the release's."""
+    lines = []
+    for one in runs:
+        record, costs = one.record, one.record.costs
+        spread = f"{gmacs(costs.paper.min_macs)}–{gmacs(costs.paper.max_macs)}"
+        numbers = [percent(record.metrics.miou_percent), gmacs(costs.paper.mean_macs), spread]
+        numbers += [gmacs(costs.paper.all_open_macs), gmacs(costs.repo.mean_macs)]
+        lines.append([row_link(record.row), str(record.seed), *(markup.link(text, one.address) for text in numbers)])
+    header = ["row", "seed", "mIoU %", "GFLOPs, mean", "over images", "all open", "release's way"]
+    sizes = dict.fromkeys(f"{one.record.costs.nominal_height}×{one.record.costs.nominal_width}" for one in runs)
+    reasons = dict.fromkeys(why_not_comparable(one.record) for one in runs)
+    note = f"{'; '.join(reasons)}. {len(runs[0].record.images)} images; costs at {', '.join(sizes)}."
+    return f"{markup.table(header, lines, right=1)}\n\n<p class='dr-caption'>{escape_markdown(note).capitalize()}</p>"
+
+
+def per_class() -> str:
+    """Every class's IoU, the runs of one profile and data set side by side."""
+    parts = []
+    for (profile, data), runs in groups().items():
+        names = list(runs[0].record.metrics.class_iou_percent)
+        header = [
+            "IoU %",
+            *(f"{ROW_LABELS.get(one.record.row, one.record.row)}, seed {one.record.seed}" for one in runs),
+        ]
+        lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
+        mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
+        title = f"## {profile.capitalize()} profile on {escape_markdown(data)}"
+        parts.append(f"{title}\n\n{markup.table(header, [*lines, mean], right=1)}")
+        best = max(runs, key=lambda one: one.record.metrics.miou_percent)
+        parts.append(markup.figure(class_iou_figure(best.record)))
+    return "\n\n".join(parts) or "There is no run yet."
+
+
+def _class_number(one: Committed, name: str) -> str:
+    value = one.record.metrics.class_iou_percent.get(name)
+    return NOTHING if value is None else markup.link(percent(value), one.address)
+
+
+def pareto() -> str:
+    """The plane of accuracy and cost; the numbers of the figure stand in its text alternative and in the tables."""
+    return markup.figure(pareto_figure([one.record for one in committed()]))
+
+
+def published_pareto() -> str:
+    """The same with the runs that stand beside published numbers alone: the front page's figure."""
+    return markup.figure(pareto_figure([one.record for one in committed() if is_comparable(one.record)]))
+
+
+FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    "state_strip": strip,
+    "state_table": state_table,
+    "accuracy_table": accuracy_table,
+    "cost_table": cost_table,
+    "own_tables": own_tables,
+    "per_class": per_class,
+    "pareto": pareto,
+    "published_pareto": published_pareto,
+    "seeds": lambda: seeds_table(committed()),
+    "significance": lambda: comparison_table(comparisons(committed())),
+}

@@ -1,0 +1,38 @@
+"""Fragments that are texts of the repository: sections of the README, the log, the changelog. Each has one home."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from dynroute_core.report.finished import ROOT
+from dynroute_core.runtime import UsageError
+
+SECTIONS = {"readme_data": "Data", "readme_run": "What a run leaves", "readme_troubleshooting": "Troubleshooting"}
+
+
+def section(heading: str) -> str:
+    """A section of the README without its heading. Raises UsageError where the README has no such section."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"(?m)^(#+) {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.DOTALL)
+    if found is None:
+        raise UsageError(f"README.md has no section {heading!r}, which the book shows: rename it in both places.")
+    return found[2].strip()
+
+
+def without_heading(name: str) -> str:
+    """A text of the repository without its first heading."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    first, _, rest = text.partition("\n")
+    return rest if first.startswith("# ") else text
+
+
+def _section(heading: str) -> Callable[[], str]:
+    return lambda: section(heading)
+
+
+FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    **{name: _section(heading) for name, heading in SECTIONS.items()},
+    "log": lambda: without_heading("LOG.md"),
+    "changelog": lambda: without_heading("CHANGELOG.md"),
+}

@@ -1,0 +1,35 @@
+"""The finished runs whose networks have gates, with their routes: what the pages on routes are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynroute_core.record import ROUTES, Record, Routes, read_routes
+from dynroute_core.report.committed import committed
+from dynroute_core.report.flow import config_of
+from dynroute_core.space import ModelConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. identity: its folder below the results, such as `dynamic-a/demo-camvid-seed0`."""
+
+    identity: str
+    folder: Path
+    record: Record
+    routes: Routes
+
+    @property
+    def config(self) -> ModelConfig:
+        return config_of(self.record)
+
+
+def routed_runs() -> tuple[Run, ...]:
+    """Every finished run with gates and routes, in the order of `committed`; networks without gates take one route for
+    every image. Raises BlockedError for files that cannot be read."""
+    return tuple(
+        Run(f"{one.folder.parent.name}/{one.folder.name}", one.folder, one.record, read_routes(one.folder / ROUTES))
+        for one in committed()
+        if config_of(one.record).gate != "none" and (one.folder / ROUTES).exists()
+    )

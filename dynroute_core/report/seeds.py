@@ -1,0 +1,104 @@
+"""Runs of one setting under several seeds: how many, their mean and their spread; and two runs compared over images."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynroute_core.record import ROUTES, read_routes
+from dynroute_core.report import markup
+from dynroute_core.report.bootstrap import LEVEL, RESAMPLES, Difference, counts_of, paired_difference
+from dynroute_core.report.finished import Committed
+from dynroute_core.report.numbers import NOTHING, percent, signed
+from dynroute_core.report.tables import escape_markdown
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The runs of one row at one setting, a seed each. spread: the standard deviation (n − 1), None for one run."""
+
+    runs: tuple[Committed, ...]
+    mean_percent: float
+    spread: float | None
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+
+def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
+    """The runs that differ in nothing but the seed, together."""
+    found: dict[str, list[Committed]] = {}
+    for one in runs:
+        found.setdefault(_setting(one), []).append(one)
+    return tuple(_seeds(same) for same in found.values())
+
+
+def _setting(one: Committed) -> str:
+    config = {name: value for name, value in one.record.config.items() if name != "seed"}
+    return json.dumps([one.record.row, config, one.record.data.val_fingerprint], sort_keys=True, default=str)
+
+
+def _seeds(runs: list[Committed]) -> Seeds:
+    values = [one.record.metrics.miou_percent for one in runs]
+    return Seeds(tuple(runs), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def seeds_table(runs: Sequence[Committed]) -> str:
+    """A line per setting: n, every run's mIoU, mean and spread. Markdown; each run's number opens its record."""
+    lines = []
+    for same in by_setting(runs):
+        record = same.runs[0].record
+        each = ", ".join(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in same.runs)
+        numbers = (
+            [percent(same.mean_percent), f"{same.spread:.1f}"]
+            if same.spread is not None
+            else [NOTHING, f"{NOTHING} (n = 1)"]
+        )
+        names = [record.row, record.profile, record.data.name]
+        lines.append([*(escape_markdown(name) for name in names), str(same.n), each, *numbers])
+    return markup.table(["row", "profile", "data", "n", "mIoU % of each seed", "mean", "spread"], lines, right=3)
+
+
+def comparisons(runs: Sequence[Committed]) -> list[tuple[Committed, Committed, Difference]]:
+    """Every two rows that met the same images at the same profile: the first run of the later row minus the first of
+    the earlier."""
+    firsts: dict[tuple[str, str, str], Committed] = {}
+    for one in runs:
+        record = one.record
+        firsts.setdefault((record.row, record.profile, record.data.val_fingerprint), one)
+    found = []
+    for a, b in itertools.combinations(firsts.values(), 2):
+        alike = (a.record.profile, a.record.data.val_fingerprint) == (b.record.profile, b.record.data.val_fingerprint)
+        if alike and all((one.folder / ROUTES).is_file() for one in (a, b)):
+            found.append((b, a, compare(b, a)))
+    return found
+
+
+def compare(a: Committed, b: Committed) -> Difference:
+    """a − b over the images of b. Raises UsageError where a lacks one of them."""
+    names = [image.name for image in b.record.images]
+    counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
+    return paired_difference(counts[0], counts[1])
+
+
+def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -> str:
+    """Differences with their intervals, in words that say no more than the bootstrap does."""
+    if not found:
+        return "No two runs met the same images yet: there is nothing to compare."
+    lines = []
+    for a, b, difference in found:
+        verdict = "clear" if difference.clear else "not told apart"
+        interval = f"{signed(difference.low)} … {signed(difference.high)}"
+        names = [escape_markdown(f"{a.record.row} − {b.record.row}"), f"{a.record.profile}, {a.record.data.name}"]
+        seeds = f"{a.record.seed}, {b.record.seed}"
+        lines.append([*names, seeds, signed(difference.points), interval, str(difference.images), verdict])
+    header = ["runs", "profile, data", "seeds", "Δ mIoU", f"{100 * LEVEL:.0f} % interval", "images", ""]
+    note = (
+        f"Paired bootstrap over images, {RESAMPLES} resamples, fixed seed. Clear: the interval leaves out 0, so these "
+        "two trained networks differ on images like these. It says nothing of other seeds."
+    )
+    return f"{markup.table(header, lines, right=3)}\n\n<p class='dr-caption'>{note}</p>"

@@ -1,0 +1,172 @@
+"""Weights from files: a released checkpoint, one of our own, or plain safetensors. Read safely and checked, then used.
+
+Takes a path and a network; gives the network its weights. A file may hold the names of the released code (a `.pth` as
+downloaded: its `model` entry, or a bare state dict, with or without the prefix of data-parallel training) or ours.
+Pickles from the internet can run programs: torch reads them with `weights_only`, which makes tensors and plain values
+and refuses everything else. What else a checkpoint holds (optimizer, schedule, iteration) is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dynroute_core.checkpoint import FORMAT, load_snapshot, misfits, require_fit
+from dynroute_core.model import Segmenter
+from dynroute_core.original import load_original, own_names
+from dynroute_core.runtime import BlockedError, UsageError
+
+MAX_BYTES = 4 << 30  # Layer33 with its optimizer has 0.3 GB
+OWN_PREFIX = "model/"  # of the network's tensors in our checkpoints
+HEAD_PREFIX = "head."
+
+Use = Literal["evaluate", "start"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights that a run takes from a file. use: "evaluate" them as they are, or "start" training from them.
+
+    sha256: the file's, filled in when the run is planned; the run's key holds it, and not where the file lies.
+    """
+
+    file: str
+    use: Use = "evaluate"
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise ValueError("weights.file is empty: name a checkpoint")
+
+    def hashed(self) -> Weights:
+        """The same with the file's sha256. Raises BlockedError where it cannot be read, UsageError where another hash
+        was asked for."""
+        found = file_hash(Path(self.file))
+        if self.sha256 not in ("", found):
+            raise UsageError(f"{self.file} has the sha256 {found}, weights.sha256 asks for {self.sha256}.")
+        return Weights(file=self.file, use=self.use, sha256=found)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file of weights. Raises BlockedError where it is no file, too large or unreadable."""
+    try:
+        if path.is_dir():
+            raise BlockedError(f"{path} is a folder. Give the file of the weights, such as checkpoint.safetensors.")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise BlockedError(f"{path} has {size >> 20} MB; weights have at most {MAX_BYTES >> 20} MB.")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BlockedError(f"cannot read {path}: {error.strerror or error}. Check the path of the weights.") from error
+
+
+def give_weights(model: Segmenter, path: Path, *, use: Use) -> str:
+    """Loads a file's weights into `model`; says in words what came from it.
+
+    To evaluate, every tensor must be there, and no other. To start from, the backbone must be there whole; the head
+    comes along where it is whole and of the same shape (as many classes), else it stays as it is initialised, and what
+    the network has no use for (an ImageNet classifier) is left out. Raises BlockedError with missing, extra and
+    misshaped names; the model is then unchanged.
+    """
+    raw, own = read_weights(path), model.state_dict()
+    given = raw if own.keys() & raw.keys() else own_names(model, raw)
+    backbone, head = _split(own)
+    given_backbone, given_head = _split(given)
+    if use == "evaluate":
+        if not given_head and not misfits(backbone, given_backbone):
+            raise BlockedError(
+                f"{path} holds a backbone without a head (ImageNet weights?): there is nothing to evaluate. "
+                "Train from it with --init instead of --weights."
+            )
+        try:
+            if given is raw:
+                require_fit(own, given)
+                model.load_state_dict(given, strict=False)
+            else:
+                load_original(model, raw)
+        except BlockedError as error:
+            raise BlockedError(f"{path}: {error}") from error
+        return f"weights of {path.name}"
+    has_head = not misfits(head, given_head)
+    useful = {name: tensor for name, tensor in given_backbone.items() if name in own}
+    if problems := misfits(backbone, useful):
+        raise BlockedError(
+            f"{path} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
+        )
+    model.load_state_dict(useful | (given_head if has_head else {}), strict=False)
+    return f"backbone {'and head' if has_head else 'alone'} of {path.name}"
+
+
+def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(backbone, head)."""
+    head = {name: tensor for name, tensor in state.items() if name.startswith(HEAD_PREFIX)}
+    return {name: tensor for name, tensor in state.items() if name not in head}, head
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The network's tensors in a file, by the names that stand there.
+
+    Raises BlockedError for a file that is missing, truncated, no checkpoint, or a pickle of more than tensors.
+    """
+    file_hash(path)
+    with path.open("rb") as file:
+        begin = file.read(9)
+    if begin[:4] == b"PK\x03\x04" or begin[:1] == b"\x80":
+        tensors = _read_pickle(path)
+    elif begin[8:9] == b"{":
+        tensors = _read_safetensors(path)
+    else:
+        raise BlockedError(f"{path} is neither a PyTorch nor a safetensors file. Restore it, or give another.")
+    if not tensors:
+        raise BlockedError(f"{path} holds no tensors. Give a checkpoint's state dict.")
+    return tensors
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BlockedError(
+            f"{path} is refused: it is damaged, or a pickle of more than tensors and plain values, which could run any "
+            f"program ({_first_line(error)}). Ask its author for a plain state dict or safetensors."
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise BlockedError(
+            f"{path} is truncated or damaged ({_first_line(error)}). Restore it, for example by downloading it again."
+        ) from error
+    inner = found.get("model", found) if isinstance(found, Mapping) else found
+    if not isinstance(inner, Mapping):
+        raise BlockedError(f"{path} holds a {type(inner).__name__}, not a state dict of named tensors.")
+    strange = [str(name) for name, value in inner.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise BlockedError(
+            f"{path} is no state dict: {strange[0]} is no tensor. Give a checkpoint whose `model` entry holds the "
+            "network's tensors by name."
+        )
+    return {str(name): tensor for name, tensor in inner.items()}
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    refused = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
+    return (refused or lines or [type(error).__name__])[0][:200]
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("format") != FORMAT:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BlockedError(f"{path} is truncated or damaged ({_first_line(error)}). Restore it.") from error
+    tensors = load_snapshot(path).tensors
+    return {name.removeprefix(OWN_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(OWN_PREFIX)}

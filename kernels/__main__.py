@@ -1,0 +1,36 @@
+"""`python -m dynroute_kernels build|status`: compile the CPU kernels ahead, or say what is here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from dynroute_kernels import build
+from dynroute_kernels.network import ISA_VARIABLE
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dynroute_kernels", description=__doc__)
+    parser.add_argument("command", choices=("build", "status"))
+    parser.add_argument("--sanitized", action="store_true", help="the library under AddressSanitizer and UBSan")
+    given = parser.parse_args()
+    if given.command == "build":
+        try:
+            print(build.build(sanitized=given.sanitized))
+        except build.BuildError as error:
+            print(error, file=sys.stderr)
+            return 3
+        return 0
+    path = build.built(sanitized=given.sanitized)
+    print(f"library   {path or 'not built: python -m dynroute_kernels build'}")
+    print(f"compiler  {build.compiler() or 'none'}")
+    print(f"ninja     {build.ninja() or 'none'}")
+    if path is not None and not given.sanitized:
+        library = build.library()
+        for dtype, bf16 in (("float32", 0), ("bfloat16", 1)):
+            print(f"{dtype:9} {library.dynroute_isa(b'', bf16).decode()} (another: {ISA_VARIABLE}=avx2, plain, …)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+#include "pool.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <stdexcept>
+
+namespace dynroute {
+
+namespace {
+
+// Jobs follow each other within microseconds inside a network, where waking a thread costs tens of them: so look for a
+// while before sleeping, giving the core away in between on a busy machine.
+constexpr int kLooks = 4000, kLooksBeforeYield = 1000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+template <class Ready>
+bool look(Ready ready) {
+  for (int i = 0; i < kLooks; ++i) {
+    if (ready()) return true;
+    if (i < kLooksBeforeYield)
+      pause();
+    else
+      std::this_thread::yield();
+  }
+  return false;
+}
+
+std::mutex sleep_mutex;
+std::condition_variable job_came, job_done;
+
+}  // namespace
+
+Pool& Pool::shared() {
+  static std::mutex mutex;
+  static Pool* pool = nullptr;
+  static pid_t owner = 0;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (owner != getpid()) {
+    pool = new Pool;  // never deleted: its threads may outlive every static object, and a parent's are not here
+    owner = getpid();
+  }
+  return *pool;
+}
+
+void Pool::take(int id) {
+  for (int task; (task = next_.fetch_add(1)) < tasks_;) {
+    try {
+      (*task_)(task, id);
+    } catch (const std::exception& error) {
+      std::lock_guard<std::mutex> lock(failure_mutex_);
+      if (failure_.empty()) failure_ = error.what();
+    }
+  }
+}
+
+void Pool::work(int id, unsigned seen) {
+  for (;;) {
+    auto came = [&] { return epoch_.load() != seen; };
+    if (!look(came)) {
+      std::unique_lock<std::mutex> lock(sleep_mutex);
+      job_came.wait(lock, came);
+    }
+    seen = epoch_.load();
+    if (id < threads_) take(id);
+    if (working_.fetch_sub(1) == 1) {
+      std::lock_guard<std::mutex> lock(sleep_mutex);
+      job_done.notify_one();
+    }
+  }
+}
+
+void Pool::run(int threads, int tasks, const Task& task) {
+  if (tasks < threads) threads = tasks;
+  if (threads <= 1) {
+    for (int i = 0; i < tasks; ++i) task(i, 0);
+    return;
+  }
+  while (static_cast<int>(workers_.size()) < threads - 1) {
+    const int id = static_cast<int>(workers_.size()) + 1;
+    workers_.emplace_back(&Pool::work, this, id, epoch_.load());
+    workers_.back().detach();
+  }
+  failure_.clear();
+  tasks_ = tasks;
+  threads_ = threads;
+  task_ = &task;
+  next_ = 0;
+  working_ = static_cast<int>(workers_.size());
+  {
+    std::lock_guard<std::mutex> lock(sleep_mutex);
+    epoch_.fetch_add(1);
+  }
+  job_came.notify_all();
+  take(0);
+  // Every worker reports, with or without a task done: none may read this job once the next one is being set up.
+  auto done = [&] { return working_.load() == 0; };
+  if (!look(done)) {
+    std::unique_lock<std::mutex> lock(sleep_mutex);
+    job_done.wait(lock, done);
+  }
+  if (!failure_.empty()) throw std::runtime_error(failure_);
+}
+
+}  // namespace dynroute

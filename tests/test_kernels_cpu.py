@@ -1,0 +1,243 @@
+"""The compiled CPU network equals the model, for every instruction set of this processor and any number of threads."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from sample_models import images, mixed_model, set_gates, shaken, small_config
+from test_engine import all_routes, assert_equal, random_routes, relative
+from test_golden import EVAL_FILES, load
+from test_golden import build as build_golden
+
+from dynroute_core import InferenceEngine, Segmenter
+from dynroute_core.engine_backend import BackendUnavailableError, folded
+from dynroute_core.engine_native import network_spec
+from dynroute_core.space import Cell
+from dynroute_kernels import BuildError, NativeNetwork, build
+
+pytestmark = pytest.mark.skipif(
+    build.built() is None and bool(build.missing()), reason=f"not compiled, and no {' nor '.join(build.missing())}"
+)
+
+# Sums in another order than the model's, in float32: a few ulp per layer, amplified by 16 to 33 layers.
+FLOAT32 = 1e-4
+ISAS = ("plain", "avx2", "avx512", "avx512_bf16")
+
+
+def available(isa: str, dtype: torch.dtype) -> bool:
+    name = build.library().dynroute_isa(isa.encode(), dtype == torch.bfloat16)
+    return name is not None and name.decode() == isa
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, monkeypatch):
+    """An instruction set that has float32 kernels of its own here."""
+    if not available(request.param, torch.float32):
+        pytest.skip(f"{request.param}: no float32 kernels of its own, or not in this processor")
+    monkeypatch.setenv("DYNROUTE_ISA", request.param)
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def native(model: Segmenter, dtype: torch.dtype = torch.float32) -> InferenceEngine:
+    return InferenceEngine(model, dtype=dtype, backend="native")
+
+
+@pytest.mark.parametrize("name", EVAL_FILES)
+def test_golden_files(name):
+    facts, tensors = load(name)
+    model = build_golden(facts, tensors).eval()
+    batch = torch.stack([tensors[f"image/{k}"] for k in range(len(facts["images"]))])
+    assert_equal(native(model), model, batch, FLOAT32)
+
+
+@pytest.fixture(scope="module", params=["full", "small", "none"])
+def mixed(request):
+    """A network whose gates leave cells open, closed and dead."""
+    return mixed_model(small_config(layers=5, gate=request.param), seed=9).float()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (31, 33), (47, 129), (64, 64), (300, 40), (97, 261)])
+def test_hurting_sizes(mixed, isa, size):
+    batch = images(2, *size)
+    assert_equal(native(mixed), mixed, batch, FLOAT32)
+    assert_equal(native(mixed), mixed, batch + 0.25, FLOAT32)  # float32 pixels
+
+
+def test_channels_that_fill_vectors_and_such_that_do_not(isa):
+    for channels in (6, 16, 40):
+        model = mixed_model(small_config(layers=3, channels=channels, stem_channels=24), seed=3).float()
+        assert_equal(native(model), model, images(1, 70, 50), FLOAT32)
+
+
+def test_every_route_of_two_layers():
+    model = shaken(Segmenter(small_config(layers=2, channels=2, stem_channels=2, gate="none"))).eval()
+    engine, image = native(model), images(1, 20, 33)
+    for route in all_routes(model.space):
+        with torch.inference_mode():
+            theirs = model(image, route=route).logits
+        assert relative(engine(image, route=route).logits, theirs) < FLOAT32, route
+
+
+@pytest.mark.parametrize("factors", ["one", "gate"])
+def test_random_routes(mixed, isa, factors):
+    engine = native(mixed)
+    for route in random_routes(mixed.space, 12):
+        assert_equal(engine, mixed, images(1, 40, 72), FLOAT32, route=route, route_factors=factors)
+
+
+def test_one_path_and_none(mixed):
+    engine, image = native(mixed), images(1, 64, 40)
+    for route in (frozenset(), *(frozenset([path]) for path in mixed.space.all_paths[:9])):
+        assert_equal(engine, mixed, image, FLOAT32, route=route)
+
+
+def test_every_cell_closed_by_its_gate():
+    model = set_gates(Segmenter(small_config()).eval(), {})
+    closed = {cell: (0.0,) * len(model.space.paths(cell)) for cell in model.space.cells}
+    assert_equal(native(set_gates(model, closed)), model, images(1, 64, 96), FLOAT32)
+
+
+def test_factors_near_zero_and_open_paths_of_every_kind():
+    """Factors from 1e-6 to 0.9: what `keep` has scaled in place is undone for the other paths."""
+    model = set_gates(Segmenter(small_config()).eval(), {})
+    rng = random.Random(3)
+    for _ in range(6):
+        factors = {
+            cell: tuple(rng.choice((0.0, 1e-6, 0.3, 0.9)) for _ in model.space.paths(cell))
+            for cell in model.space.cells
+        }
+        assert_equal(native(set_gates(shaken(model), factors)), model, images(1, 64, 96), FLOAT32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_and_repetition_change_no_bit(mixed, dtype, threads):
+    image = images(1, 300, 200)
+    engine = native(mixed, dtype)
+    results = []
+    for count in (1, 2, 3, 2, 5):
+        threads(count)
+        results.append(engine(image))
+        assert torch.equal(engine.labels(image), results[0].logits.argmax(1).to(torch.uint8))
+    for other in results[1:]:
+        assert torch.equal(other.logits, results[0].logits)
+        assert all(torch.equal(other.gates[cell].factors, gate.factors) for cell, gate in results[0].gates.items())
+
+
+def test_sizes_may_alternate(mixed):
+    engine, sizes = native(mixed), [(64, 64), (200, 96), (33, 64), (64, 64)]
+    first = [engine(images(1, *size)).logits for size in sizes]
+    for size, logits in zip(reversed(sizes), reversed(first), strict=True):
+        assert torch.equal(engine(images(1, *size)).logits, logits)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_bfloat16_is_near_on_every_instruction_set(mixed, isa, monkeypatch):
+    """Eight bits of mantissa: a loose check that nothing is off by a factor. Its mIoU is judged on trained weights."""
+    if not available(isa, torch.bfloat16):
+        pytest.skip(f"{isa}: not in this processor")
+    monkeypatch.setenv("DYNROUTE_ISA", isa)
+    everything, image = frozenset(mixed.space.all_paths), images(1, 90, 64)
+    with torch.inference_mode():
+        theirs = mixed(image, route=everything).logits
+    assert relative(native(mixed, torch.bfloat16)(image, route=everything).logits, theirs) < 0.1
+
+
+def test_more_channels_bfloat16_is_as_near_as_plain_torch():
+    """Rounding errors of two implementations: the compiled one, whose sums stay float32, may be at most twice as far."""
+    torch.manual_seed(0)
+    model = shaken(Segmenter(small_config(layers=4, channels=32))).eval()
+    everything, image = frozenset(model.space.all_paths), images(1, 96, 160)
+    with torch.inference_mode():
+        theirs = model(image, route=everything).logits
+    plain = InferenceEngine(model, dtype=torch.bfloat16, backend="torch")(image, route=everything).logits
+    assert relative(native(model, torch.bfloat16)(image, route=everything).logits, theirs) < 2 * relative(plain, theirs)
+
+
+def test_a_child_after_a_fork_has_threads_of_its_own(mixed):
+    engine, image = native(mixed), images(1, 64, 64)
+    before = engine(image).logits
+    if (child := os.fork()) == 0:
+        os._exit(0 if torch.equal(engine(image).logits, before) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_the_backend_lacks_is_said(capsys):
+    config = small_config(layers=1, operations=("conv_3x3_basic", "skip_connect"))
+    odd = Segmenter(config).eval()
+    with pytest.raises(BackendUnavailableError, match="conv_3x3_basic"):
+        native(odd)
+    with pytest.raises(BackendUnavailableError, match="dense"):
+        native(Segmenter(small_config(stem="dense")))
+    with pytest.raises(BackendUnavailableError, match="float64"):
+        native(Segmenter(small_config()).double(), torch.float64)
+    for _ in range(2):
+        assert InferenceEngine(odd).describe().startswith("engine torch")
+    assert capsys.readouterr().err.count("conv_3x3_basic") == 1
+
+
+def test_errors(mixed, monkeypatch):
+    spec = network_spec(folded(mixed, torch.float32))
+    with pytest.raises(ValueError, match="float16"):
+        NativeNetwork(spec, torch.float16)
+    network, good = NativeNetwork(spec), torch.zeros(3, 32, 32)
+    with pytest.raises(ValueError, match="3×H×W"):
+        network.labels(torch.zeros(4, 32, 32), torch.zeros(32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="out of shape"):
+        network.labels(good, torch.zeros(32, 31, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="flags"):
+        network.labels(good, torch.zeros(32, 32, dtype=torch.uint8), [True])
+    monkeypatch.setenv("DYNROUTE_ISA", "vax")
+    with pytest.raises(BuildError, match="vax"):
+        NativeNetwork(spec)
+    with pytest.raises(BackendUnavailableError, match="backend='torch'"):
+        native(mixed)
+
+
+def test_a_spec_that_does_not_fit_is_named(mixed):
+    from dataclasses import replace
+
+    spec = network_spec(folded(mixed, torch.float32))
+    first = spec.cells[0]
+    with pytest.raises(ValueError, match="cell -1.0 depthwise 0"):
+        replace(spec, cells=(replace(first, depthwise=(torch.zeros(1), torch.zeros(1))), *spec.cells[1:])).check()
+    with pytest.raises(ValueError, match="by layer"):
+        replace(spec, cells=spec.cells[::-1]).check()
+    assert Cell(first.layer, first.scale) == mixed.space.cells[0]
+
+
+def test_without_a_compiler_it_is_said_once(tmp_path):
+    """In a process of its own: an empty cache, no compiler. `auto` falls back, `native` raises."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from sample_models import small_config\n"
+        "from dynroute_core import InferenceEngine, Segmenter\n"
+        "model = Segmenter(small_config(layers=1))\n"
+        "print([InferenceEngine(model).describe() for _ in range(2)])\n"
+        "try: InferenceEngine(model, backend='native')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    surroundings = os.environ | {"CXX": "no-such-compiler", "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "engine torch" in done.stdout and "BackendUnavailableError" in done.stdout
+    assert done.stderr.count("a C++17 compiler") == 1
+
+
+def test_status_names_what_is_here():
+    done = subprocess.run(
+        [sys.executable, "-m", "dynroute_kernels", "status"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert str(build.built()) in done.stdout and "float32" in done.stdout

@@ -1,0 +1,30 @@
+"""`gates.ipynb`, run on the committed records and two small streets: its numbers are the gates' and the records'."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from notebook_runs import execute, shown
+
+from dynroute_core.report.fragments_inside import recorded_factors
+from dynroute_core.report.numbers import share_text
+from dynroute_core.report.routed import routed_runs
+
+
+@pytest.mark.slow
+def test_costs_start_and_recorded_factors_are_told(tmp_path: Path) -> None:
+    cells = execute("gates", tmp_path, scenes=2)
+    (start,) = shown(cells["start"], "text/markdown")
+    assert "tanh(1.5) = 0.905" in start
+    (costs,) = shown(cells["cost"], "text/markdown")
+    # The table of the original's facts: all open 119.492 and 103.676 GFLOPs at 1024×2048.
+    assert re.search(r"\| full \| .*\| 119\.5 \|", costs) and re.search(r"\| small \| .*\| 103\.7 \|", costs)
+    (untrained,) = shown(cells["untrained"], "text/html")
+    assert "Factors before training. untrained: " in untrained
+    alt = unescape(shown(cells["recorded"], "text/html")[0])
+    for run in routed_runs():
+        closed = share_text(float((recorded_factors(run) == 0).mean()))
+        assert f"{run.record.row}: {closed} closed" in alt
