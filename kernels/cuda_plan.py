@@ -15,8 +15,7 @@ from torch import Tensor
 
 from dynroute_kernels.cuda_checks import RECORD
 from dynroute_kernels.cuda_ops import DOWN, KEEP, UP, shrunk_size, sum_rows
-from dynroute_kernels.cuda_spec import padded
-from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair
+from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair, padded
 
 SCALES = 4
 COARSEST_STRIDE = 32
@@ -64,7 +63,8 @@ class Plan:
 
     def bytes_moved(self) -> dict[str, int]:
         """By operator, what it reads and writes with every path open, each tensor once per launch: neither edges read
-        twice nor weights read by several blocks, which the caches are to catch. Maps updated in place count twice."""
+        twice nor weights read by several blocks, which the caches are to catch. Maps updated in place count twice, and
+        a small gate's map whole."""
         moved: dict[str, int] = {}
         for step in self.steps:
             given = [t for argument in step.arguments for t in (argument if isinstance(argument, list) else [argument])]
@@ -153,7 +153,7 @@ class _Planner:
         half = [((side - 3) // 2 + 1) for side in size]
         middle = network.stem_first.weight.shape[1]
         stem = [arena.take(n, *half, middle)]
-        stem.append(arena.take(n, *half, network.stem_rest[0].weight.shape[1]))
+        stem.append(arena.take(n, *half, network.stem_pairs[0].weight.shape[1]))
         arena.rewind(stem[0])
         maps += [arena.take(n, *self.sides[k], self._width(k)) for k in range(1, SCALES)]
         within = [arena.take(n, *self.sides[k], self._width(k)) for k in range(SCALES)]
@@ -170,11 +170,8 @@ class _Planner:
         network, plan = self.network, self.plan
         self._step("stem", plan.images, *network.stem_first, network.mean, self.half[0])
         x = self.half[0]
-        for stride, out, stage in zip((1, 2), (self.half[1], self.maps[0]), network.stem_rest, strict=True):
-            if isinstance(stage, Pair):
-                self._separable([x], [stage], [self.ever], [out], stride=stride, accumulate=False)
-            else:
-                self._step("dense", x, *stage, out, stride, 1, True)
+        for stride, out, pair in zip((1, 2), (self.half[1], self.maps[0]), network.stem_pairs, strict=True):
+            self._separable([x], [pair], [self.ever], [out], stride=stride, accumulate=False)
             x = out
 
     def _separable(
