@@ -29,7 +29,7 @@ from torch import Tensor
 from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
 from dynroute_core.cost import CostTable, cost_table
 from dynroute_core.engine_backend import folded
-from dynroute_core.engine_cuda import spec_of
+from dynroute_core.engine_native import network_spec
 from dynroute_core.space import INITIAL, ModelConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ class Contest:
     def __init__(self, model: Segmenter) -> None:
         from dynroute_kernels.cuda_network import CudaNetwork
 
-        spec = spec_of(folded(model, torch.float32))
+        spec = network_spec(folded(model, torch.float32))
         self.model = model
         self.network = CudaNetwork(spec, dtype=torch.bfloat16, device=torch.device("cuda"))
         self.float32 = InferenceEngine(model, dtype=torch.float32, backend="torch")

@@ -35,6 +35,7 @@ from dynroute_core.space import Cell, ModelConfig, Route
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 COMPILED = {"native": "cpu", "cuda": "cuda"}  # the compiled backends, each with the device it is for
+AUTOMATIC = ("native",)  # those that auto takes; cuda once its kernels have run on a GPU (kernels/csrc/cuda/README.md)
 MAX_CLASSES = 256  # of uint8 labels
 
 
@@ -143,7 +144,7 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
     if backend == "torch":
         return engine_torch.load(folded(model, dtype), dtype)
     if backend == "auto":
-        compiled = next((name for name, wanted in COMPILED.items() if wanted == device), None)
+        compiled = next((name for name in AUTOMATIC if COMPILED[name] == device), None)
         try:
             if compiled is not None:
                 return _loader(compiled)(folded(model, dtype), dtype)

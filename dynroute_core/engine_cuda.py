@@ -9,23 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynroute_core.cell import CellModule
 from dynroute_core.engine_backend import BackendUnavailableError, ForcedRoute, ImageGates
+from dynroute_core.engine_native import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
-from dynroute_core.operations import ConvNorm
-from dynroute_core.space import Cell, ModelConfig, PathName, RoutingSpace
+from dynroute_core.space import ModelConfig, PathName, RoutingSpace
 
 if TYPE_CHECKING:
     from dynroute_kernels.cuda_network import CudaNetwork
     from dynroute_kernels.cuda_plan import Plan
-    from dynroute_kernels.cuda_spec import CellSpec, Convolution, NetworkSpec, SeparablePair
 
 SLOTS: dict[PathName, int] = {"keep": 0, "up": 1, "down": 2}  # of a gate record
 STATE = 3
 RECORD = 4
-OPERATIONS = {"sep_conv_3x3", "skip_connect"}
 DTYPES = (torch.bfloat16, torch.float32)
 
 
@@ -44,15 +41,17 @@ def load(network: Segmenter, dtype: torch.dtype) -> CudaBackend:
         gpu_library()
     except BuildError as error:
         raise BackendUnavailableError(f"the cuda backend cannot be built: {error} Give backend='torch'.") from error
-    return CudaBackend(CudaNetwork(spec_of(network), dtype=dtype, device=device), network.space)
+    return CudaBackend(CudaNetwork(network_spec(network), dtype=dtype, device=device), network.space)
 
 
 def missing(config: ModelConfig, dtype: torch.dtype) -> str | None:
     """What the kernels lack for such a network, wherever it runs; None where they have everything."""
     if dtype not in DTYPES:
         return f"there are kernels for bfloat16 and float32, not {dtype}."
-    if set(config.operations) != OPERATIONS or len(config.operations) != len(OPERATIONS):
-        return f"there are kernels for cells of {' + '.join(sorted(OPERATIONS))}, not {' + '.join(config.operations)}."
+    if sorted(config.operations) != sorted(OPERATIONS):
+        return f"there are kernels for cells of {' + '.join(OPERATIONS)}, not {' + '.join(config.operations)}."
+    if config.stem != "separable":
+        return f"there are kernels for the separable stem, not stem={config.stem!r}."
     return None
 
 
@@ -99,62 +98,3 @@ class CudaBackend:
     def _gates(self, plan: Plan) -> ImageGates:
         records = self.network.gates(plan)[:, 0]
         return ImageGates(records.flatten()[self._places], records[:, STATE].to(torch.uint8))
-
-
-def spec_of(network: Segmenter) -> NetworkSpec:
-    """What the kernels need of a folded network."""
-    from dynroute_kernels.cuda_spec import NetworkSpec
-
-    config, space = network.config, network.space
-    first, second, third = network.stem
-    stem = (_pair(second), _pair(third)) if config.stem == "separable" else (_folded(second), _folded(third))
-    return NetworkSpec(
-        layers=config.layers,
-        channels=config.channels,
-        classes=config.classes,
-        small_gates=config.gate == "small",
-        mean=network.get_buffer("pixel_mean"),
-        stem_first=_folded(first),
-        stem_rest=stem,
-        cells=tuple(_cell(network.cell(cell), cell, space) for cell in space.cells),
-        narrow=tuple(_folded(module) for module in network.head.narrow),
-        fuse=_folded(network.head.fuse),
-        predictor=_convolution(network.head.predictor),
-    )
-
-
-def _cell(module: CellModule, cell: Cell, space: RoutingSpace) -> CellSpec:
-    from dynroute_kernels.cuda_spec import CellSpec, GateSpec, SeparablePair
-
-    operation = next(part for part in module.operations if isinstance(part, nn.Sequential))
-    depthwise, pointwise, again, last = operation
-    gate = module.gate
-    return CellSpec(
-        layer=cell.layer,
-        scale=cell.scale,
-        paths=space.paths(cell),
-        first=SeparablePair(_convolution(depthwise), _folded(pointwise)),
-        second=SeparablePair(_convolution(again), _folded(last)),
-        up=None if module.up is None else _folded(module.up),
-        down=None if module.down is None else _folded(module.down),
-        gate=None if gate is None else GateSpec(_folded(gate.reduce), _convolution(gate.factors)),
-    )
-
-
-def _pair(module: nn.Module) -> SeparablePair:
-    from dynroute_kernels.cuda_spec import SeparablePair
-
-    assert isinstance(module, nn.Sequential)
-    return SeparablePair(_convolution(module[0]), _folded(module[1]))
-
-
-def _folded(module: nn.Module) -> Convolution:
-    assert isinstance(module, ConvNorm) and isinstance(module.norm, nn.Identity), "fold the batch norms first"
-    return _convolution(module.conv)
-
-
-def _convolution(module: nn.Module) -> Convolution:
-    from dynroute_kernels.cuda_spec import Convolution
-
-    assert isinstance(module, nn.Conv2d)
-    return Convolution(module.weight, module.bias)

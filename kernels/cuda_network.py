@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from dynroute_kernels.cuda_checks import DTYPES, check
 from dynroute_kernels.cuda_ops import FORCED_GATES, FORCED_ONES, FREE
 from dynroute_kernels.cuda_plan import OPERATORS, Plan, make_plan
-from dynroute_kernels.cuda_spec import NetworkSpec
 from dynroute_kernels.cuda_weights import PackedNetwork
+from dynroute_kernels.network import NetworkSpec
 
 PLANS_KEPT = 4  # input sizes whose buffers and graph stay allocated
 

@@ -34,9 +34,9 @@ from dynroute_kernels.cuda_problems import (
     MOST_PROBLEMS,
     Assemble,
     Decide,
-    Dense,
     GateSums,
     Labels,
+    Logits,
     Pointwise,
     Separable,
     Stem,
@@ -60,7 +60,6 @@ SCHEMAS = {
     "decide": "(Tensor?[] sums, Tensor?[] weight, Tensor?[] bias, Tensor?[] sources, Tensor mode, Tensor[] route,"
     " Tensor(a!)[] gate, int[] pixels, int[] paths) -> ()",
     "assemble": "(Tensor(a!)[] map, Tensor?[] down, Tensor?[] up, Tensor?[] sources) -> ()",
-    "dense": "(Tensor x, Tensor weight, Tensor bias, Tensor(a!) out, int stride, int pad, bool relu) -> ()",
     "logits": "(Tensor x, Tensor weight, Tensor bias, Tensor(a!) out) -> ()",
     "stem": "(Tensor image, Tensor weight, Tensor bias, Tensor mean, Tensor(a!) out) -> ()",
     "labels": "(Tensor logits, Tensor(a!) out) -> ()",
@@ -231,18 +230,6 @@ def assemble(
     return Launch("assemble", map[0], problems)
 
 
-def dense(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, stride: int, pad: int, relu: bool) -> Launch:
-    images, height, width, channels = check_map("x", x)
-    check_map("out", out)
-    check(stride >= 1 and pad >= 0, f"stride={stride}, pad={pad}: give at least 1 and 0.")
-    check_weights(weight, bias, x, 9 * channels, out.shape[3])
-    expected = (images, (height + 2 * pad - 3) // stride + 1, (width + 2 * pad - 3) // stride + 1, out.shape[3])
-    check_same("out", out, expected, x.dtype, x)
-    problem = Dense(*pointers(x, weight, bias, out), *sizes(x, out))
-    problem.stride, problem.pad, problem.relu = stride, pad, relu
-    return Launch("dense", x, [problem])
-
-
 def logits(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Launch:
     images, height, width, channels = check_map("x", x)
     check(out.dim() == 4, f"out of shape {tuple(out.shape)}: give N×K×H×W.")
@@ -250,9 +237,8 @@ def logits(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Launch:
     check(0 < classes <= columns, f"{classes} classes from {columns} columns of weights: give as many columns or more.")
     check_weights(weight, bias, x, 9 * channels, columns)
     check_same("out", out, (images, classes, height, width), torch.float32, x)
-    problem = Dense(*pointers(x, weight, bias, out), height, width, height, width, channels, columns)
-    problem.stride, problem.pad, problem.classes = 1, 1, classes
-    return Launch("dense", x, [problem])
+    problem = Logits(*pointers(x, weight, bias, out), height, width, channels, columns, classes)
+    return Launch("logits", x, [problem])
 
 
 def stem(image: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, out: Tensor) -> Launch:
@@ -285,7 +271,6 @@ BUILDERS: dict[str, Callable[..., Launch]] = {
     "gate_sums": gate_sums,
     "decide": decide,
     "assemble": assemble,
-    "dense": dense,
     "logits": logits,
     "stem": stem,
     "labels": labels,

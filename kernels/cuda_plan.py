@@ -7,22 +7,34 @@ through each operator in one launch, coarsest first (their blocks are few and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from dynroute_kernels.cuda_checks import RECORD
 from dynroute_kernels.cuda_ops import DOWN, KEEP, UP, shrunk_size, sum_rows
-from dynroute_kernels.cuda_spec import padded
-from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair
+from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair, padded
 
 SCALES = 4
 COARSEST_STRIDE = 32
 ALIGNMENT = 256  # bytes, of every buffer
 OPERATORS = torch.ops.dynroute_cuda
+Argument = Tensor | Sequence[Tensor] | Sequence[Tensor | None] | Sequence[int] | int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch: an operator of `cuda_ops.py` and what it is called with, in the order of its schema. in_place: the
+    maps that it reads before it writes them."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    in_place: Sequence[Tensor] = ()
+
+    def __call__(self) -> None:
+        getattr(OPERATORS, self.name).default(*self.arguments)
 
 
 @dataclass
@@ -39,7 +51,7 @@ class Plan:
     gates: Tensor
     logits: Tensor
     arena: Tensor
-    steps: list[Callable[[], None]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     graph: torch.cuda.CUDAGraph | None = None
 
     def run(self) -> None:
@@ -48,6 +60,17 @@ class Plan:
             return
         for step in self.steps:
             step()
+
+    def bytes_moved(self) -> dict[str, int]:
+        """By operator, what it reads and writes with every path open, each tensor once per launch: neither edges read
+        twice nor weights read by several blocks, which the caches are to catch. Maps updated in place count twice, and
+        a small gate's map whole."""
+        moved: dict[str, int] = {}
+        for step in self.steps:
+            given = [t for argument in step.arguments for t in (argument if isinstance(argument, list) else [argument])]
+            tensors = [tensor for tensor in (*given, *step.in_place) if isinstance(tensor, Tensor)]
+            moved[step.name] = moved.get(step.name, 0) + sum(tensor.nbytes for tensor in tensors)
+        return moved
 
     def capture(self) -> None:
         """Runs once eagerly, so that every kernel is loaded, then records the same steps as a graph."""
@@ -116,8 +139,8 @@ class _Planner:
             self._layer(layer)
         self._head()
 
-    def _step(self, name: str, *arguments: object) -> None:
-        self.plan.steps.append(partial(getattr(OPERATORS, name).default, *arguments))
+    def _step(self, name: str, *arguments: Argument, in_place: Sequence[Tensor] = ()) -> None:
+        self.plan.steps.append(Step(name, arguments, in_place))
 
     def _width(self, scale: int) -> int:
         return padded(self.network.channels * 2**scale)
@@ -130,7 +153,7 @@ class _Planner:
         half = [((side - 3) // 2 + 1) for side in size]
         middle = network.stem_first.weight.shape[1]
         stem = [arena.take(n, *half, middle)]
-        stem.append(arena.take(n, *half, network.stem_rest[0].weight.shape[1]))
+        stem.append(arena.take(n, *half, network.stem_pairs[0].weight.shape[1]))
         arena.rewind(stem[0])
         maps += [arena.take(n, *self.sides[k], self._width(k)) for k in range(1, SCALES)]
         within = [arena.take(n, *self.sides[k], self._width(k)) for k in range(SCALES)]
@@ -147,11 +170,8 @@ class _Planner:
         network, plan = self.network, self.plan
         self._step("stem", plan.images, *network.stem_first, network.mean, self.half[0])
         x = self.half[0]
-        for stride, out, stage in zip((1, 2), (self.half[1], self.maps[0]), network.stem_rest, strict=True):
-            if isinstance(stage, Pair):
-                self._separable([x], [stage], [self.ever], [out], stride=stride, accumulate=False)
-            else:
-                self._step("dense", x, *stage, out, stride, 1, True)
+        for stride, out, pair in zip((1, 2), (self.half[1], self.maps[0]), network.stem_pairs, strict=True):
+            self._separable([x], [pair], [self.ever], [out], stride=stride, accumulate=False)
             x = out
 
     def _separable(
@@ -165,7 +185,7 @@ class _Planner:
         accumulate: bool,
     ) -> None:
         columns = [[pair[i] for pair in pairs] for i in range(3)]
-        self._step("separable", x, *columns, gate, out, stride, True, accumulate)
+        self._step("separable", x, *columns, gate, out, stride, True, accumulate, in_place=out if accumulate else ())
 
     def _cells_of(self, layer: int) -> list[PackedCell]:
         """A layer's cells, coarsest first."""
@@ -202,7 +222,7 @@ class _Planner:
         if layer >= 0:
             downs = [self.downs[k - 1] if row[0] is not None else None for k, row in zip(scales, sources, strict=True)]
             ups = [self.ups[k + 1] if row[2] is not None else None for k, row in zip(scales, sources, strict=True)]
-            self._step("assemble", maps, downs, ups, flat)
+            self._step("assemble", maps, downs, ups, flat, in_place=maps)
         self._gates(cells, flat)
         self._separable(maps, [cell.first for cell in cells], records, within, accumulate=False)
         self._separable(within, [cell.second for cell in cells], records, maps, accumulate=True)
@@ -254,8 +274,9 @@ class _Planner:
             # The record that is ever open makes an unreached map one of zeros, with or without something from above.
             up = self.ups[scale + 1] if scale < last else None
             sources = [self.ever, kept, None if up is None else self.ever]
-            self._step("assemble", [self.maps[scale]], [None], [up], sources)
+            maps = [self.maps[scale]]
+            self._step("assemble", maps, [None], [up], sources, in_place=maps)
             linear = network.narrow[scale - 1] if scale > 0 else network.fuse
             out = self.ups[scale] if scale > 0 else self.within[0]
-            self._step("pointwise", [self.maps[scale]], [linear.weight], [linear.bias], [self.ever], [out], [KEEP], [1])
+            self._step("pointwise", maps, [linear.weight], [linear.bias], [self.ever], [out], [KEEP], [1])
         self._step("logits", self.within[0], *network.predictor, self.plan.logits)

@@ -62,8 +62,11 @@ class Assemble(ctypes.Structure):
     ]
 
 
-class Dense(ctypes.Structure):
-    _fields_ = [*_pointers("x", "weight", "bias", "out"), *_SIZES, *_ints("stride", "pad", "relu", "classes")]
+class Logits(ctypes.Structure):
+    _fields_ = [
+        *_pointers("x", "weight", "bias", "out"),
+        *_ints("height", "width", "channels", "outputs", "classes", "padding"),
+    ]
 
 
 class Stem(ctypes.Structure):
@@ -87,7 +90,7 @@ PROBLEMS: dict[str, type[ctypes.Structure]] = {
     "gate_sums": GateSums,
     "decide": Decide,
     "assemble": Assemble,
-    "dense": Dense,
+    "logits": Logits,
     "stem": Stem,
     "labels": Labels,
 }

@@ -135,12 +135,10 @@ def _share(x: Tensor, factor: Tensor) -> Tensor:
     return _where(factor > 0, x * factor.view(-1, 1, 1, 1), torch.zeros_like(x))
 
 
-def dense(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: int, relu: bool) -> Tensor:
-    """[ReLU](conv3×3(x) + bias); weight: rows (row, column, channel) of the window."""
-    channels = x.shape[3]
-    windows = weight.view(3, 3, channels, -1).permute(3, 2, 0, 1)
-    y = pixels(F.conv2d(planes(x), windows, stride=stride, padding=pad)) + bias
-    return y.relu() if relu else y
+def logits(x: Tensor, weight: Tensor, bias: Tensor, classes: int) -> Tensor:
+    """N×K×H×W: conv3×3(x) + bias; weight: rows (row, column, channel) of the window, classes padded."""
+    windows = weight.view(3, 3, x.shape[3], -1).permute(3, 2, 0, 1)
+    return F.conv2d(planes(x), windows, bias, padding=1)[:, :classes]
 
 
 def stem(image: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, size: tuple[int, int]) -> Tensor:

@@ -58,7 +58,7 @@ WORKS = [
 
 
 def emulator(order: int = 0) -> None:
-    """CPU tensors go through the emulator, its threads in this order: 0 forward, 1 reversed, else a seed."""
+    """CPU tensors go through the emulator, its threads in this order: 0 first warp ahead, 1 last, else a seed."""
     if cuda_build.find_cxx() is None:
         pytest.skip("no C++ compiler: the emulator cannot be built")
     cuda_ops.emulate()

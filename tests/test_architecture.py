@@ -67,6 +67,7 @@ SIDEWAYS = {
     ("engine_torch", "engine_rows"),
     ("engine_native", "engine_backend"),
     ("engine_cuda", "engine_backend"),
+    ("engine_cuda", "engine_native"),
     ("original", "checkpoint"),
     ("weights", "checkpoint"),
     ("weights", "original"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from cuda_benches import emulator
@@ -13,8 +16,10 @@ from dynroute_core import Route, Segmenter
 from dynroute_core import engine_cuda as engine_module
 from dynroute_core.cost import CLOSED, DEAD, OPEN
 from dynroute_core.engine_backend import BackendUnavailableError, ForcedRoute, folded
-from dynroute_core.engine_cuda import CudaBackend, missing, spec_of
+from dynroute_core.engine_cuda import CudaBackend, missing
+from dynroute_core.engine_native import network_spec
 from dynroute_core.space import ModelConfig
+from dynroute_kernels import cuda_build
 
 FORK = ("init>keep", "init>down", "0.0>keep", "0.1>down", "1.0>keep", "1.2>keep", "2.0>keep", "2.2>keep")
 # As in test_engine.py: an ulp per layer, amplified by the layers.
@@ -33,7 +38,7 @@ def device(request) -> torch.device:
 def network_of(model: Segmenter, device: torch.device, dtype: torch.dtype = torch.float32, *, graph: bool = True):
     from dynroute_kernels.cuda_network import CudaNetwork
 
-    return CudaNetwork(spec_of(folded(model, torch.float32)), dtype=dtype, device=device, graph=graph)
+    return CudaNetwork(network_spec(folded(model, torch.float32)), dtype=dtype, device=device, graph=graph)
 
 
 def masks(model: Segmenter, routes: list[Route]) -> torch.Tensor:
@@ -90,11 +95,11 @@ def test_the_sample_has_every_state():
     "config",
     [
         small_config(layers=1),
-        small_config(layers=2, channels=6, stem="dense", stem_channels=20, classes=3),
+        small_config(layers=2, channels=6, stem_channels=20, classes=3),
         small_config(layers=4, channels=40, gate="small", classes=19),
         small_config(layers=3, gate="none", paths=FORK),
     ],
-    ids=["one-layer", "dense-stem", "wide", "fixed"],
+    ids=["one-layer", "narrow", "wide", "fixed"],
 )
 def test_other_networks(device, config):
     model = shaken(Segmenter(config)).double().eval()
@@ -184,11 +189,31 @@ def test_the_backend(device):
 def test_refused():
     assert missing(ModelConfig(), torch.bfloat16) is None
     assert "float64" in str(missing(ModelConfig(), torch.float64))
+    assert "dense" in str(missing(ModelConfig(stem="dense"), torch.float32))
     assert "MBConv_3x3" in str(missing(ModelConfig(operations=("MBConv_3x3", "skip_connect")), torch.float32))
     with pytest.raises(BackendUnavailableError, match="on cpu"):
         engine_module.load(folded(mixed_model(small_config(layers=1)), torch.float32), torch.float32)
     from dynroute_kernels.cuda_network import CudaNetwork
 
-    spec = spec_of(folded(mixed_model(small_config(layers=1)), torch.float32))
+    spec = network_spec(folded(mixed_model(small_config(layers=1)), torch.float32))
     with pytest.raises(ValueError, match="bfloat16 or float32"):
         CudaNetwork(spec, dtype=torch.float16, device=torch.device("cpu"))
+
+
+def test_the_bytes_and_launches_of_the_published_network():
+    """The figures of csrc/cuda/README.md: GB by operator, MiB of maps, launches. On fake memory: nothing runs."""
+    from dynroute_kernels.cuda_plan import make_plan
+    from dynroute_kernels.cuda_weights import PackedNetwork
+
+    spec = network_spec(folded(Segmenter(ModelConfig()), torch.float32))
+    plan = make_plan(
+        PackedNetwork(spec, torch.bfloat16, torch.device("meta")),
+        torch.zeros(1, 3, 1024, 2048, dtype=torch.uint8, device="meta"),
+    )
+    moved = {name: round(count / 1e9, 2) for name, count in plan.bytes_moved().items()}
+    shown = (Path(cuda_build.SOURCES) / "README.md").read_text()
+    for name in ("separable", "assemble", "pointwise", "gate_sums", "stem", "logits"):
+        assert re.search(rf"`{name}` {moved[name]:.2f}", shown), (name, moved[name])
+    assert f"{sum(plan.bytes_moved().values()) / 1e9:.2f} GB together" in shown
+    assert f"{plan.arena.nbytes / 2**20:.0f} MiB" in shown
+    assert f"{len(plan.steps)} launches" in shown

@@ -1,4 +1,4 @@
-// Dense 3×3 convolutions as matrix products over the nine taps: the stem's first, the dense stem's others, the predictor.
+// Dense 3×3 convolutions as matrix products over their windows: the predictor, and the stem's first.
 #pragma once
 
 #include "tile_product.cuh"
@@ -7,10 +7,10 @@ namespace dynroute {
 
 // Logits leave planar and in float32: the enlargement reads them so, class by class.
 template <typename T, int kColumns>
-__device__ void store_logits(TileProduct<T, kColumns>& product, Stage<T>& stage, const Dense& p, int first_output,
+__device__ void store_logits(TileProduct<T, kColumns>& product, Stage<T>& stage, const Logits& p, int first_output,
                              int first_pixel) {
     const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
-    float* out = static_cast<float*>(p.out) + blockIdx.z * pixels * p.classes;
+    float* out = p.out + blockIdx.z * pixels * p.classes;
     product.each_patch(stage, [&](int row, int column, const float* patch, int) {
         const int64_t pixel = first_pixel + row + lane() % 16;
         if (pixel >= pixels) return;
@@ -24,12 +24,12 @@ __device__ void store_logits(TileProduct<T, kColumns>& product, Stage<T>& stage,
     });
 }
 
-template <typename T, int kColumns> __device__ void dense_tile(Stage<T>& stage, const Dense& p, int block) {
+template <typename T, int kColumns> __device__ void logits_tile(Stage<T>& stage, const Logits& p, int block) {
     const int columns = column_tiles(p.outputs), pixels = p.height * p.width;
     const int first_output = block % columns * kColumns;
     const int first_pixel = block / columns * kTileRows;
     const int64_t image = blockIdx.z;
-    const T* x = static_cast<const T*>(p.x) + image * p.in_height * p.in_width * p.channels;
+    const T* x = static_cast<const T*>(p.x) + image * pixels * p.channels;
 
     TileProduct<T, kColumns> product;
     product.clear();
@@ -40,38 +40,29 @@ template <typename T, int kColumns> __device__ void dense_tile(Stage<T>& stage, 
             load_weights<T, kColumns>(stage, weight, first, depth, first_output, p.outputs);
             load_pixels(stage, first, depth, [&](int row) -> const T* {
                 const int pixel = first_pixel + row;
-                const int y = pixel / p.width * p.stride - p.pad + tap / 3;
-                const int column = pixel % p.width * p.stride - p.pad + tap % 3;
-                if (pixel >= pixels || y < 0 || y >= p.in_height || column < 0 || column >= p.in_width) return nullptr;
-                return x + (static_cast<int64_t>(y) * p.in_width + column) * p.channels;
+                const int y = pixel / p.width - 1 + tap / 3, column = pixel % p.width - 1 + tap % 3;
+                if (pixel >= pixels || y < 0 || y >= p.height || column < 0 || column >= p.width) return nullptr;
+                return x + (static_cast<int64_t>(y) * p.width + column) * p.channels;
             });
             __syncthreads();
             product.multiply(stage, depth);
             __syncthreads();
         }
     }
-    if (p.classes > 0) {
-        store_logits(product, stage, p, first_output, first_pixel);
-        return;
-    }
-    T* out = static_cast<T*>(p.out) + image * pixels * p.outputs;
-    store_map(product, stage, p.bias, first_output, p.outputs, p.relu, false, 1.0f, [&](int row) -> T* {
-        const int pixel = first_pixel + row;
-        return pixel < pixels ? out + static_cast<int64_t>(pixel) * p.outputs : nullptr;
-    });
+    store_logits(product, stage, p, first_output, first_pixel);
 }
 
-template <typename T> __global__ void __launch_bounds__(kThreads, 2) dense_kernel(const Group<Dense> group) {
+template <typename T> __global__ void __launch_bounds__(kThreads, 2) logits_kernel(const Group<Logits> group) {
     DYNROUTE_SHARED(Stage<T>, stage);
-    const Place<Dense> place = find(group);
+    const Place<Logits> place = find(group);
     if (column_width(place.problem.outputs) == 128) {
-        dense_tile<T, 128>(stage, place.problem, place.block);
+        logits_tile<T, 128>(stage, place.problem, place.block);
     } else {
-        dense_tile<T, 64>(stage, place.problem, place.block);
+        logits_tile<T, 64>(stage, place.problem, place.block);
     }
 }
 
-inline int blocks_of(const Dense& p) { return ceil_div(p.height * p.width, kTileRows) * column_tiles(p.outputs); }
+inline int blocks_of(const Logits& p) { return ceil_div(p.height * p.width, kTileRows) * column_tiles(p.outputs); }
 
 constexpr int kWindow = 27;  // 3 rows × 3 columns × 3 channels, and five zeros to make two steps of 16
 

@@ -50,7 +50,7 @@ DYNROUTE_ENTRY(pointwise, Pointwise, (pointwise_kernel<float>), (pointwise_kerne
 DYNROUTE_ENTRY(gate_sums, GateSums, (gate_sums_kernel<float>), (gate_sums_kernel<bf16>))
 DYNROUTE_ENTRY(decide, Decide, decide_kernel, decide_kernel)
 DYNROUTE_ENTRY(assemble, Assemble, (assemble_kernel<float>), (assemble_kernel<bf16>))
-DYNROUTE_ENTRY(dense, Dense, (dense_kernel<float>), (dense_kernel<bf16>))
+DYNROUTE_ENTRY(logits, Logits, (logits_kernel<float>), (logits_kernel<bf16>))
 DYNROUTE_ENTRY(stem, Stem, (stem_kernel<float>), (stem_kernel<bf16>))
 DYNROUTE_ENTRY(labels, Labels, labels_kernel, labels_kernel)
 

@@ -80,14 +80,13 @@ struct Assemble {
     int height, width, channels, padding;
 };
 
-// out = [ReLU](conv3×3(x) + bias): a map, or float32 logits N×outputs×H×W
-struct Dense {
-    const void* x;       // N × in_height × in_width × channels
-    const void* weight;  // 9·channels × outputs (outputs rounded up to 16 where logits are written)
-    const float* bias;   // as the weight's columns
-    void* out;
-    int in_height, in_width, height, width, channels, outputs;
-    int stride, pad, relu, classes;  // classes > 0: planar logits of the first `classes` columns
+// out = conv3×3(x) + bias, planar
+struct Logits {
+    const void* x;       // N × height × width × channels
+    const void* weight;  // 9·channels × outputs: the classes, rounded up to a multiple of 16
+    const float* bias;   // outputs
+    float* out;          // N × classes × height × width
+    int height, width, channels, outputs, classes, padding;
 };
 
 // out = ReLU(conv3×3, stride 2, no padding (x − mean, zeros beyond its edge) + bias)

@@ -22,7 +22,7 @@ constexpr size_t kSharedBytes = 48 * 1024;
 constexpr unsigned kMostThreads = 1024;
 
 std::string error;
-unsigned order_kind = 0;  // 0 forward, 1 reversed, 2 and more: a seed
+unsigned order_kind = 0;  // 0 forward, 1 reversed, warp by warp as far as a warp gets; 2 and more: a seed, in step
 const std::function<void()>* body = nullptr;
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<std::vector<char>> stacks;
@@ -81,6 +81,16 @@ bool release(Waiting barrier, unsigned first, unsigned last) {
     return true;
 }
 
+bool run_once(const unsigned* begin, const unsigned* end) {
+    bool moved = false;
+    for (const unsigned* i = begin; i != end; ++i) {
+        if (fibers[*i]->waiting != Waiting::kNo) continue;
+        resume(*fibers[*i]);
+        moved = true;
+    }
+    return moved;
+}
+
 void run_block(unsigned threads, const std::vector<unsigned>& order) {
     std::memset(shared, 0xff, sizeof shared);  // NaN, as float and as bf16
     for (unsigned i = 0; i < threads; ++i) {
@@ -89,13 +99,17 @@ void run_block(unsigned threads, const std::vector<unsigned>& order) {
     }
     for (;;) {
         bool moved = false;
-        for (const unsigned i : order) {
-            if (fibers[i]->waiting != Waiting::kNo) continue;
-            resume(*fibers[i]);
-            moved = true;
-        }
-        for (unsigned first = 0; first < threads; first += 32) {
-            moved |= release(Waiting::kForWarp, first, std::min(first + 32, threads));
+        if (order_kind > 1) {
+            moved |= run_once(order.data(), order.data() + threads);
+            for (unsigned first = 0; first < threads; first += 32) {
+                moved |= release(Waiting::kForWarp, first, std::min(first + 32, threads));
+            }
+        } else {
+            for (unsigned at = 0; at < threads; at += 32) {
+                const unsigned* lanes = order.data() + at;
+                const unsigned count = std::min(32u, threads - at), first = *std::min_element(lanes, lanes + count);
+                while (run_once(lanes, lanes + count) || release(Waiting::kForWarp, first, first + count)) moved = true;
+            }
         }
         moved |= release(Waiting::kForBlock, 0, threads);
         if (release(Waiting::kDone, 0, threads)) return;

@@ -1,7 +1,7 @@
 // Runs the kernels on the CPU, as plain C++, to check what they compute: index arithmetic, barriers, exits, rounding.
 //
 // The threads of a block are fibers of one host thread. They run one after another up to the next barrier, in an order
-// the caller chooses (forward, reversed, shuffled), so that a missing barrier shows. Shared memory is full of NaN when a
+// the caller chooses: first or last warp ahead of all others, or shuffled, so that a missing barrier shows. Shared memory is full of NaN when a
 // block starts. What this cannot show: speed, registers, memory coalescing, and races between blocks, which run one by one.
 #pragma once
 
