@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--row", action="append", default=[], metavar="ROW", help="a row of the table; may be repeated")
     add("--all", action="store_true", help="every row")
     add("--list", action="store_true", help="show the rows and the published numbers, and stop")
-    add("--profile", default="demo", help="smoke (seconds), demo (minutes, the default) or full (the paper's)")
+    add("--profile", help="smoke (seconds), demo (minutes, the default) or full (the paper's; default with --weights)")
     add(
         "--data",
         default="streets",
@@ -79,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=0, help="default 0")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="for example train.batch=2")
+    add = made.add_argument_group("given weights and routes").add_argument
+    add("--weights", default="", metavar="FILE", help="evaluate these (.pth as released, .safetensors); train nothing")
+    add("--init", default="", metavar="FILE", help="train from these: a backbone, as ImageNet rows want, or all")
+    add("--convert", default=None, type=Path, metavar="FILE.safetensors", help="only write them in our format")
+    add("--route", default="", metavar="ROUTE", help="force a route: all-open, static-unet, FILE.json[#IMAGE]")
+    add("--route-factors", default="", metavar="one|gate", help="factors of 1 (the default) or what the gates compute")
     add = made.add_argument_group("how").add_argument
     add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
@@ -104,6 +110,8 @@ def main(words: list[str] | None = None) -> int:
         if arguments.list:
             return list_rows(as_json=arguments.json)
         session = open_session(arguments)
+        if arguments.convert:
+            return convert_weights(session)
         os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called
         return dry_run(session) if arguments.dry_run else reproduce(session)
     except DynrouteError as error:
@@ -144,11 +152,22 @@ def open_session(arguments: argparse.Namespace) -> Session:
         raise UsageError("give --row ROW (may be repeated) or --all; --list shows the rows.")
 
     from dynroute_core.experiments import ROWS, experiment, with_settings
+    from dynroute_core.launch.given import Given, with_given
     from dynroute_core.launch.rows import Options
 
+    rows = list(ROWS) if arguments.all else list(dict.fromkeys(arguments.row))
+    file, route = arguments.weights or arguments.init, arguments.route
+    given_to_rows = Given(
+        weights=arguments.weights, init=arguments.init, route=route, route_factors=arguments.route_factors
+    )
+    if file and len(rows) > 1:
+        raise UsageError(f"{file} holds the weights of one network: give one --row.")
+    profile = arguments.profile or ("full" if arguments.weights else "demo")
     chosen = [
-        with_settings(experiment(row, profile=arguments.profile, data=name, seed=arguments.seed), settings)
-        for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
+        with_given(
+            with_settings(experiment(row, profile=profile, data=name, seed=arguments.seed), settings), given_to_rows
+        )
+        for row in rows
     ]
     chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
     pick_device(arguments.device)
@@ -166,6 +185,18 @@ def open_session(arguments: argparse.Namespace) -> Session:
         timeout_s=arguments.timeout * 60 if arguments.timeout else None,
     )
     return Session(arguments=arguments, experiments=chosen, options=options, export=target)
+
+
+def convert_weights(session: Session) -> int:
+    """Writes the given weights in our format."""
+    from dynroute_core.launch.given import convert
+
+    target = session.arguments.convert.expanduser()
+    what = convert(session.experiments[0], target)
+    session.say(f"{target}: {what}")
+    if session.arguments.json:
+        print(json.dumps({"exit_code": EXIT_DONE, "message": what, "rows": []}))
+    return EXIT_DONE
 
 
 def _settings(words: list[str]) -> dict[str, str]:

@@ -18,16 +18,18 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from dynroute_core.checkpoint import FORMAT, load_snapshot, misfits, require_fit
+from dynroute_core.checkpoint import FORMAT, MisfitError, load_snapshot, misfits, require_fit
 from dynroute_core.model import Segmenter
 from dynroute_core.original import load_original, own_names
-from dynroute_core.runtime import BlockedError, UsageError
+from dynroute_core.runtime import BlockedError, UsageError, write_whole
 
 MAX_BYTES = 4 << 30  # Layer33 with its optimizer has 0.3 GB
 OWN_PREFIX = "model/"  # of the network's tensors in our checkpoints
 HEAD_PREFIX = "head."
+PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
 
 Use = Literal["evaluate", "start"]
 
@@ -93,17 +95,24 @@ def give_weights(model: Segmenter, path: Path, *, use: Use) -> str:
                 model.load_state_dict(given, strict=False)
             else:
                 load_original(model, raw)
-        except BlockedError as error:
-            raise BlockedError(f"{path}: {error}") from error
+        except MisfitError as error:
+            raise MisfitError(f"{path}: {error}") from error
         return f"weights of {path.name}"
     has_head = not misfits(head, given_head)
     useful = {name: tensor for name, tensor in given_backbone.items() if name in own}
     if problems := misfits(backbone, useful):
-        raise BlockedError(
+        raise MisfitError(
             f"{path} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
         )
     model.load_state_dict(useful | (given_head if has_head else {}), strict=False)
     return f"backbone {'and head' if has_head else 'alone'} of {path.name}"
+
+
+def save_weights(path: Path, model: Segmenter, *, head: bool) -> None:
+    """Writes a network, or without `head` its backbone alone, as plain safetensors by our names."""
+    backbone, rest = _split(model.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in (backbone | (rest if head else {})).items()}
+    write_whole(path, save(tensors, metadata={"format": PLAIN_FORMAT}))
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

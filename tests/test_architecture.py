@@ -74,6 +74,7 @@ SIDEWAYS = {
     ("pipeline", "plan"),
     ("export", "pipeline"),
     ("export", "plan"),
+    ("launch", "outcome"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),

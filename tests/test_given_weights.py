@@ -136,7 +136,7 @@ def test_a_forced_route_never_stands_beside_a_published_number(finished: pipelin
 
 
 def test_a_route_of_another_network(tiny, streets, tmp_path) -> None:  # noqa: F811
-    with pytest.raises(UsageError, match="no path '15.0>keep'"):
+    with pytest.raises(UsageError, match=r"no path '15\.0>keep'"):
         plan(forced(tiny, ("15.0>keep",)), data_root=streets, out=tmp_path)
 
 
