@@ -46,6 +46,7 @@ LEVELS = {
     "outcome": 6,
     "pipeline": 6,
     "export": 6,
+    "pretrain": 6,
     "launch": 6,
     "report": 6,
     "book": 7,
