@@ -14,6 +14,7 @@ test: lint unit  ## lint, types, unit tests, notebooks on tiny subsets
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types && ln -sfn ../../kernels build/types/dynroute_kernels
 	$(BIN)/mypy
 
 unit: $(READY)

@@ -9,16 +9,16 @@ interrupted goes on with the same command; a row that is finished is not run aga
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from dynroute_core.launch.command import ROOT, Session, open_session, parser
 from dynroute_core.runtime import (
     EXIT_BLOCKED,
     EXIT_DONE,
@@ -26,85 +26,21 @@ from dynroute_core.runtime import (
     EXIT_INTERRUPTED,
     BlockedError,
     DynrouteError,
-    UsageError,
     pick_device,
 )
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
     from dynroute_core.export import Target
-    from dynroute_core.launch.rows import Options
+    from dynroute_core.launch.forced import RouteChoice
     from dynroute_core.launch.summary import RowResult
     from dynroute_core.launch.supervisor import Outcome
     from dynroute_core.plan import Plan
 
-ROOT = Path(__file__).resolve().parent
-
-
-@dataclass(kw_only=True)
-class Session:
-    """What one call of the command is to do, and has done: results, by row."""
-
-    arguments: argparse.Namespace
-    experiments: list[Experiment]
-    options: Options
-    export: Target | None = None
-    results: dict[str, RowResult] = field(default_factory=dict)
-
-    def say(self, text: str) -> None:
-        """Text for people; with --json standard output belongs to the machine."""
-        print(text, file=sys.stderr if self.arguments.json else sys.stdout, flush=True)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    lines = (__doc__ or "").splitlines()
-    made = argparse.ArgumentParser(
-        prog="reproduce.py",
-        description=lines[0],
-        epilog="\n".join(lines[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = made.add_argument_group("what").add_argument
-    add("--row", action="append", default=[], metavar="ROW", help="a row of the table; may be repeated")
-    add("--all", action="store_true", help="every row")
-    add("--list", action="store_true", help="show the rows and the published numbers, and stop")
-    add("--profile", help="smoke (seconds), demo (minutes, the default) or full (the paper's; default with --weights)")
-    add(
-        "--data",
-        default="streets",
-        metavar="NAME[=FOLDER]",
-        help="streets (generated, the default), camvid, cityscapes",
-    )
-    add("--seed", type=int, default=0, help="default 0")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="for example train.batch=2")
-    add = made.add_argument_group("given weights and routes").add_argument
-    add("--weights", default="", metavar="FILE", help="evaluate these (.pth as released, .safetensors); train nothing")
-    add("--init", default="", metavar="FILE", help="train from these: a backbone, as ImageNet rows want, or all")
-    add("--convert", default=None, type=Path, metavar="FILE.safetensors", help="only write them in our format")
-    add("--route", default="", metavar="ROUTE", help="force a route: all-open, static-unet, FILE.json[#IMAGE]")
-    add("--route-factors", default="", metavar="one|gate", help="factors of 1 (the default) or what the gates compute")
-    add = made.add_argument_group("how").add_argument
-    add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
-    add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
-    add(
-        "--export",
-        default="",
-        metavar="[SPLIT=]FOLDER",
-        help="then write predictions in the Cityscapes test server's format; SPLIT is val (the default) or test",
-    )
-    add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
-    add("--dry-run", action="store_true", help="say what would run, and why, and stop")
-    add("--force", action="store_true", help="run again even where a finished record would be reused")
-    add("--keep-going", action="store_true", help="go on with the next row after one that failed")
-    add("--json", action="store_true", help="a summary for programs on standard output, text on standard error")
-    return made
-
 
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = parser().parse_args(words)
+    arguments = parser(__doc__ or "").parse_args(words)
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         if arguments.list:
@@ -138,55 +74,6 @@ def list_rows(*, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def open_session(arguments: argparse.Namespace) -> Session:
-    """Checks everything that can be checked before any work. Raises UsageError."""
-    settings = _settings(arguments.set)
-    name, equals, given = arguments.data.partition("=")
-    if equals and not given:
-        raise UsageError(f"--data {arguments.data} names no folder. Give --data {name} or --data {name}=FOLDER.")
-    if arguments.timeout is not None and not 0 < arguments.timeout < float("inf"):
-        raise UsageError(f"--timeout {arguments.timeout:g}: give minutes above 0.")
-    if arguments.all and arguments.row:
-        raise UsageError("give --row or --all, not both.")
-    if not (arguments.all or arguments.row):
-        raise UsageError("give --row ROW (may be repeated) or --all; --list shows the rows.")
-
-    from dynroute_core.experiments import ROWS, experiment, with_settings
-    from dynroute_core.launch.given import Given, with_given
-    from dynroute_core.launch.rows import Options
-
-    rows = list(ROWS) if arguments.all else list(dict.fromkeys(arguments.row))
-    file, route = arguments.weights or arguments.init, arguments.route
-    given_to_rows = Given(
-        weights=arguments.weights, init=arguments.init, route=route, route_factors=arguments.route_factors
-    )
-    if file and len(rows) > 1:
-        raise UsageError(f"{file} holds the weights of one network: give one --row.")
-    profile = arguments.profile or ("full" if arguments.weights else "demo")
-    chosen = [
-        with_given(
-            with_settings(experiment(row, profile=profile, data=name, seed=arguments.seed), settings), given_to_rows
-        )
-        for row in rows
-    ]
-    chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
-    pick_device(arguments.device)
-    target = None
-    if arguments.export:
-        from dynroute_core.export import parse_target
-
-        target = parse_target(arguments.export, name)
-    options = Options(
-        settings=settings,
-        data_root=Path(given).expanduser().resolve() if given else None,
-        out=arguments.out.expanduser().resolve(),
-        device=arguments.device,
-        force=arguments.force,
-        timeout_s=arguments.timeout * 60 if arguments.timeout else None,
-    )
-    return Session(arguments=arguments, experiments=chosen, options=options, export=target)
-
-
 def convert_weights(session: Session) -> int:
     """Writes the given weights in our format."""
     from dynroute_core.launch.given import convert
@@ -197,18 +84,6 @@ def convert_weights(session: Session) -> int:
     if session.arguments.json:
         print(json.dumps({"exit_code": EXIT_DONE, "message": what, "rows": []}))
     return EXIT_DONE
-
-
-def _settings(words: list[str]) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {word}: give KEY=VALUE, for example --set train.batch=2.")
-        if key in settings:
-            raise UsageError(f"--set {key} is given twice ({settings[key]} and {value}).")
-        settings[key] = value
-    return settings
 
 
 def plan_row(session: Session, experiment: Experiment) -> Plan | None:
@@ -253,11 +128,14 @@ def reproduce(session: Session) -> int:
         if (plan := plans[experiment.row]) is None:
             continue
         session.results[experiment.row] = result = run_row(session, experiment, plan)
-        if session.export and result.record:
+        if session.route and result.record:
+            result = run_forced(session, experiment, plan, session.route)
+        elif session.export and result.record:
             session.results[experiment.row] = result = export_row(session, experiment, plan, session.export)
         if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
             break
     results = [session.results.get(e.row) or not_started(e, plans.get(e.row)) for e in session.experiments]
+    results += [result for name, result in session.results.items() if name not in plans]  # on forced routes
     records = [read_record(Path(result.record)) for result in results if result.record]
     session.say(as_text(results, records, ROOT))
     code = exit_code(results)
@@ -293,6 +171,19 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
         _explain(session, result, outcome)
         return replace(result, state="blocked" if outcome.exit_code == EXIT_BLOCKED else outcome.state)
     return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
+
+
+def run_forced(session: Session, experiment: Experiment, plan: Plan, choice: RouteChoice) -> RowResult:
+    """Evaluates a finished row on a forced route: a run of its own, beside the row's."""
+    evaluated, options = choice.of(experiment, plan, session.options)
+    name = f"{experiment.row} on {choice.text}"
+    found = plan_row(replace(session, options=options), evaluated)
+    if found is None:
+        return session.results[experiment.row]
+    session.results[name] = result = replace(
+        run_row(replace(session, options=options), evaluated, found), route=choice.text
+    )
+    return result
 
 
 def export_row(session: Session, experiment: Experiment, plan: Plan, target: Target) -> RowResult:
@@ -355,7 +246,8 @@ def dry_run(session: Session) -> int:
             reason += "; its notebook is made anew"
         folder = str(plan.folder)
         found.append({"row": experiment.row, "would": would, "reason": reason, "folder": folder, "key": plan.key})
-        session.say(f"{experiment.row}: would {would}, {reason}\n  {shown(folder, ROOT)}")
+        then = f"\n  then evaluate it on {session.route.text}" if session.route else ""
+        session.say(f"{experiment.row}: would {would}, {reason}\n  {shown(folder, ROOT)}{then}")
     code = exit_code(list(session.results.values()))
     if session.arguments.json:
         print(json.dumps({"exit_code": code, "message": "", "rows": found}, indent=1))

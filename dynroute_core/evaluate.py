@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -19,8 +19,10 @@ from dynroute_core.cell import RouteFactors
 from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
+from dynroute_core.engine import InferenceEngine
+from dynroute_core.engine_backend import BackendName
 from dynroute_core.metrics import Confusion, confusion_matrix
-from dynroute_core.model import RoutingOutput
+from dynroute_core.model import Routing, RoutingOutput
 from dynroute_core.profiles import PUBLISHED_SCALES
 from dynroute_core.space import ModelConfig, Route, RoutingSpace
 
@@ -55,6 +57,8 @@ class EvaluateConfig:
     are then enlarged to the label's size, where everything is measured. scales, flip: test-time augmentation. The image
     is shown at each of `scales` times that size (so they keep their ratio at any profile), and mirrored as well where
     `flip`; the logits of all views are averaged at the label's size. route: forced instead of what the gates choose.
+    backend: of the engine that computes it, in float32. Backends sum in different orders, so where two logits tie their
+    labels may differ: it is part of a run's key, and the record names the one that "auto" came to.
     """
 
     nominal_height: int = 1024
@@ -63,6 +67,7 @@ class EvaluateConfig:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     route: ForcedPaths | None = None
+    backend: BackendName = "auto"
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
@@ -185,7 +190,16 @@ class Prediction:
 def predict_image(
     predict: Predictor, sample: LabelledImage, config: EvaluateConfig, device: torch.device
 ) -> Prediction:
-    """One image through all its views. Of the sample's label only the size is read."""
+    """One image through all its views. Of the sample's label only the size is read.
+
+    An engine gives the labels of a single view of the label's size without holding full-size logits.
+    """
+    if isinstance(predict, InferenceEngine) and config.views == (PLAIN,):
+        images = as_input(sample, config, device)
+        if images.shape[-2:] == sample.label.shape:
+            segmented = predict.segment(images)
+            macs = _macs(segmented, config.nominal_height, config.nominal_width)
+            return _prediction(segmented.labels[0].long(), macs, list(segmented.gates.values()))
     outputs = (predict(as_input(sample, config, device, view)) for view in config.views)
     macs = np.zeros(3)
     total: Tensor | None = None
@@ -197,8 +211,12 @@ def predict_image(
         macs += _macs(output, *config.nominal_size(view))
         gates = gates or list(output.gates.values())
     assert total is not None
+    return _prediction(total.argmax(1)[0], macs, gates)
+
+
+def _prediction(labels: Tensor, macs: NDArray[np.float64], gates: Sequence[CellGate]) -> Prediction:
     return Prediction(
-        labels=total.argmax(1)[0],
+        labels=labels,
         paper_macs=float(macs[0]),
         repo_macs=float(macs[1]),
         expected_macs=float(macs[2]),
@@ -207,7 +225,7 @@ def predict_image(
     )
 
 
-def _macs(output: RoutingOutput, height: int, width: int) -> NDArray[np.float64]:
+def _macs(output: Routing, height: int, width: int) -> NDArray[np.float64]:
     """The first image's cost: realised in the paper's and the released code's accounting, and expected."""
     paper = output.cost(height=height, width=width, accounting="paper")
     repo = output.cost(height=height, width=width, accounting="repo")

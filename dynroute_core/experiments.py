@@ -352,8 +352,8 @@ def _field_names(value: object, prefix: str = "") -> list[str]:
         if part.name in ("row", "title", "profile"):
             continue
         nested = dataclasses.is_dataclass(inner)
-        # null takes a budget away, {"weight": ..., "target": ...} gives one; a common network's source likewise.
-        if not nested or part.name in ("budget", "common"):
+        # null takes a budget away, {"weight": ..., "target": ...} gives one; the others likewise.
+        if not nested or part.name in ("budget", "common", "route", "weights"):
             found.append(prefix + part.name)
         if nested:
             found += _field_names(inner, f"{prefix}{part.name}.")

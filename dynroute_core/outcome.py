@@ -97,6 +97,7 @@ def make_record(
     fingerprints: tuple[str, str],
     train_images: int,
     device: torch.device,
+    backend: str,
     durations: Durations,
     training: TrainingFacts,
 ) -> Record:
@@ -122,7 +123,7 @@ def make_record(
             device=str(device),
             device_name=device_name(device),
             threads=torch.get_num_threads(),
-            backend="model",
+            backend=backend,
             versions=versions(),
         ),
         durations=durations,

@@ -23,6 +23,7 @@ from dynroute_core.common import OPEN_PATHS, common_network, start_weights
 from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.engine import InferenceEngine
 from dynroute_core.evaluate import Evaluation, Predictor, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
@@ -174,7 +175,9 @@ class _Attempt:
             self.trained = True
             self._save()
         begin = time.perf_counter()
-        evaluation = self._evaluate()
+        engine = InferenceEngine(self.model, backend=self.experiment.evaluate.backend)
+        predict = predictor(engine, self.experiment.evaluate)
+        evaluation = self._evaluate(predict)
         routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation)
         write_whole(self.folder / ROUTES, to_json(routes))
         write_curve(self.folder / CURVE, self.points)
@@ -189,10 +192,11 @@ class _Attempt:
             fingerprints=(self.data.train_fingerprint, self.data.val_fingerprint),
             train_images=len(self.data.train),
             device=self.device,
+            backend=engine.describe(),
             durations=self.durations,
             training=self._training_facts(),
         )
-        write_examples(self.folder, record, self._predict(), self.data.val, self.experiment.evaluate, self.device)
+        write_examples(self.folder, record, predict, self.data.val, self.experiment.evaluate, self.device)
         write_record(self.folder / RECORD, record)
         return record
 
@@ -257,8 +261,7 @@ class _Attempt:
         )
         self._add_seconds("precise_bn_s", time.perf_counter() - begin)
 
-    def _evaluate(self) -> Evaluation:
-        self.model.eval()
+    def _evaluate(self, predict: Predictor) -> Evaluation:
         done = 0
 
         def each(_: object) -> None:
@@ -269,10 +272,7 @@ class _Attempt:
         samples = eval_samples(self.data.val, self.experiment.data.workers)
         classes = self.experiment.model.classes
         config = self.experiment.evaluate
-        return evaluate(self._predict(), samples, config, classes=classes, device=self.device, each=each)
-
-    def _predict(self) -> Predictor:
-        return predictor(self.model, self.experiment.evaluate)
+        return evaluate(predict, samples, config, classes=classes, device=self.device, each=each)
 
     def _training_facts(self) -> TrainingFacts:
         iterations = self.trainer.iteration

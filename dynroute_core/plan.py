@@ -24,6 +24,8 @@ from dynroute_core.weights import Weights
 
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
+LONGEST_VALUE = 60  # of a setting whose change is shown with both values
+
 WHERE_TO_GET = {
     "camvid": "CamVid in the SegNet tutorial's layout (train/, trainannot/, val/, valannot/)",
     "cityscapes": "Cityscapes (leftImg8bit/ and gtFine/ in one folder; register at www.cityscapes-dataset.com)",
@@ -209,4 +211,6 @@ def _differences(before: object, now: object, where: str) -> list[str]:
     before, now = (list(v) if isinstance(v, tuple) else v for v in (before, now))
     if before == now:
         return []
-    return [where if where.startswith(("data", "source")) else f"{where.removeprefix('config.')} {before} → {now}"]
+    name = where.removeprefix("config.")
+    too_long = max(len(str(before)), len(str(now))) > LONGEST_VALUE
+    return [name if too_long or where.startswith(("data", "source")) else f"{name} {before} → {now}"]

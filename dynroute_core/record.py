@@ -42,7 +42,8 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFacts:
-    """Where a run took place. device: cpu or cuda:N. backend: what evaluated, e.g. "model"."""
+    """Where a run took place. device: cpu or cuda:N. backend: what evaluated: `InferenceEngine.describe`, or
+    "model"."""
 
     device: str
     device_name: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from dynroute_kernels.cuda_problems import Sources
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor  # has no memory to point to
+
+from dynroute_kernels.cuda_problems import Sources
 
 DTYPES = (torch.bfloat16, torch.float32)
 CHANNEL_STEP = 16  # channels are multiples of this: one step of a tensor core

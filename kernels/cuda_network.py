@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from dynroute_kernels.cuda_checks import DTYPES, check
 from dynroute_kernels.cuda_ops import FORCED_GATES, FORCED_ONES, FREE
 from dynroute_kernels.cuda_plan import OPERATORS, Plan, make_plan
 from dynroute_kernels.cuda_spec import NetworkSpec
 from dynroute_kernels.cuda_weights import PackedNetwork
-from torch import Tensor
-from torch.nn import functional as F
 
 PLANS_KEPT = 4  # input sizes whose buffers and graph stay allocated
 

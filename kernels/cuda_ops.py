@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from dynroute_kernels import cuda_build
 from dynroute_kernels.cuda_checks import (
     RECORD,
@@ -39,7 +41,6 @@ from dynroute_kernels.cuda_problems import (
     Separable,
     Stem,
 )
-from torch import Tensor
 
 NAMESPACE = "dynroute_cuda"
 TILE_ROWS = 128  # pixels of a block's tile (kTileRows)

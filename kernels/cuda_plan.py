@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from torch import Tensor
+
 from dynroute_kernels.cuda_checks import RECORD
 from dynroute_kernels.cuda_ops import DOWN, KEEP, UP, shrunk_size, sum_rows
 from dynroute_kernels.cuda_spec import padded
 from dynroute_kernels.cuda_weights import Linear, PackedCell, PackedNetwork, Pair
-from torch import Tensor
 
 SCALES = 4
 COARSEST_STRIDE = 32

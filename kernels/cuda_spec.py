@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from dynroute_kernels.cuda_checks import CHANNEL_STEP
 from torch import Tensor
+
+from dynroute_kernels.cuda_checks import CHANNEL_STEP
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from dynroute_kernels.cuda_ops import DOWN, KEEP, UP
 from dynroute_kernels.cuda_spec import (
     CellSpec,
@@ -19,7 +21,6 @@ from dynroute_kernels.cuda_spec import (
     packed_pointwise,
     packed_window,
 )
-from torch import Tensor
 
 SLOTS = {"keep": KEEP, "up": UP, "down": DOWN}
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from dynroute_kernels import build
 from torch import Tensor
+
+from dynroute_kernels import build
 
 PATH_CODES = {"keep": 0, "up": 1, "down": 2}
 DTYPES = (torch.float32, torch.bfloat16)

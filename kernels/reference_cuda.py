@@ -7,6 +7,9 @@ record says that nothing is done for an image, that image's part of `out` stays 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from dynroute_kernels.cuda_ops import (
     CLOSED,
     DEAD,
@@ -18,8 +21,6 @@ from dynroute_kernels.cuda_ops import (
     STATE,
     shrunk_size,
 )
-from torch import Tensor
-from torch.nn import functional as F
 
 OPEN_THRESHOLD = 1e-4  # of space.py
 Records = tuple[Tensor | None, Tensor | None, Tensor | None]  # N×4 of what comes down, kept and up

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from dynroute_kernels import cuda_build, cuda_ops
 from torch import Tensor
+
+from dynroute_kernels import cuda_build, cuda_ops
 
 GUARD = 256  # values of NaN on each side; a multiple of 16 bytes whatever the type
 

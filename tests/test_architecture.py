@@ -76,6 +76,7 @@ SIDEWAYS = {
     ("export", "pipeline"),
     ("export", "plan"),
     ("launch", "outcome"),
+    ("launch", "export"),
     ("launch", "pipeline"),
     ("launch", "plan"),
     ("launch", "report"),

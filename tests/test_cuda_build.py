@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 from cuda_benches import emulator
+
 from dynroute_kernels import cuda_build, cuda_ops
 
 FAULTS = {

@@ -65,6 +65,12 @@ def test_the_sample_has_every_state():
     assert {OPEN, CLOSED, DEAD} <= set(states.tolist())
 
 
+def all_routes(space: RoutingSpace) -> list[Route]:
+    paths = space.all_paths
+    subsets = itertools.chain.from_iterable(itertools.combinations(paths, n) for n in range(len(paths) + 1))
+    return [frozenset(subset) for subset in subsets]
+
+
 def effective_routes(space: RoutingSpace) -> list[Route]:
     """Every route whose paths all leave a cell that something reaches: what any set of paths comes down to."""
     found: list[tuple[Route, frozenset[Cell]]] = [(frozenset(), frozenset({INITIAL}))]
@@ -112,9 +118,7 @@ def small_fixed(layers: int) -> Segmenter:
 
 def test_every_route_of_two_layers():
     model = small_fixed(2)
-    paths = model.space.all_paths
-    subsets = itertools.chain.from_iterable(itertools.combinations(paths, n) for n in range(len(paths) + 1))
-    assert_routes_equal(model, [frozenset(subset) for subset in subsets])
+    assert_routes_equal(model, all_routes(model.space))
 
 
 def test_every_hundredth_route_of_three_layers():

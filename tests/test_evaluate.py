@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sample_models import images, mixed_model, small_config
+from sample_models import images, mixed_model, shaken, small_config
 from torch.nn import functional as F
 
 from dynroute_core.cost import cost_table
+from dynroute_core.engine import InferenceEngine
 from dynroute_core.evaluate import (
     PLAIN,
     TTA_SCALES,
@@ -21,6 +22,8 @@ from dynroute_core.evaluate import (
     predict_image,
     predict_labels,
 )
+from dynroute_core.metrics import mean_iou
+from dynroute_core.model import Segmenter
 
 CPU = torch.device("cpu")
 CONFIG = EvaluateConfig(nominal_height=96, nominal_width=160)
@@ -243,3 +246,38 @@ def test_a_label_that_is_no_class_is_an_error(model):
 def test_impossible_nominal_sizes_are_refused(size):
     with pytest.raises(ValueError, match="at least 1"):
         EvaluateConfig(**size)
+
+
+@pytest.mark.parametrize("label_size", [(64, 80), (128, 160)])
+def test_the_engine_evaluates_as_the_model_does(model, label_size):
+    """In float64 to the pixel: logits differ by 1e-14, and no two tie that closely here."""
+    given = samples(label_size=label_size)
+    theirs = run(model, given)
+    ours = run(InferenceEngine(model, dtype=torch.float64, backend="torch"), given)
+    np.testing.assert_array_equal(ours.confusion, theirs.confusion)
+    for one, other in zip(ours.images, theirs.images, strict=True):
+        assert one.paper_macs == pytest.approx(other.paper_macs, rel=1e-12)
+        assert one.states.tolist() == other.states.tolist()
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_the_engine_in_float32_differs_where_logits_tie_alone(backend):
+    """Four layers of float32: logits agree to 2e-6 of the largest, some 16 ulp. A label may differ where its two best
+    are as near, and mIoU by as much."""
+    given = samples()
+    single = shaken(Segmenter(small_config())).eval()  # every path open: no image whose logits are all alike
+    theirs, ours = run(single, given), run(InferenceEngine(single, backend=backend), given)
+    ties = 0
+    for sample in given:
+        best, second = by_hand(single, sample)[0].logits.topk(2, dim=1).values.unbind(1)
+        ties += int((best - second <= 4e-6 * best.abs().max()).sum())
+    moved = np.abs(ours.confusion - theirs.confusion).sum() / 2
+    assert moved <= ties < 0.01 * sum(sample.label.size for sample in given)
+    smallest = min(np.bincount(np.concatenate([s.label[s.label != 255].ravel() for s in given]), minlength=5))
+    assert abs(mean_iou(ours.confusion) - mean_iou(theirs.confusion)) <= 2 * ties / smallest
+
+
+def test_an_engine_holds_no_full_size_logits(model, monkeypatch):
+    engine = InferenceEngine(model, dtype=torch.float64, backend="torch")
+    monkeypatch.setattr(InferenceEngine, "__call__", lambda *_: pytest.fail("logits were asked for"))
+    assert run(engine, samples(1)).confusion.sum() > 0

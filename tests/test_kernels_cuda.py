@@ -10,8 +10,9 @@ import cuda_benches
 import pytest
 import torch
 from cuda_benches import Bench, assert_near, exact, guards_hold
-from dynroute_kernels import cuda_ops, reference_cuda
 from torch import Tensor
+
+from dynroute_kernels import cuda_ops, reference_cuda
 
 device, bench, float_bench = cuda_benches.device, cuda_benches.bench, cuda_benches.float_bench  # fixtures
 OPERATORS = torch.ops.dynroute_cuda

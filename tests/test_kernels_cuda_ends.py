@@ -6,6 +6,7 @@ import cuda_benches
 import pytest
 import torch
 from cuda_benches import assert_near, emulator, exact, guards_hold
+
 from dynroute_kernels import cuda_ops, reference_cuda
 
 device, bench, float_bench = cuda_benches.device, cuda_benches.bench, cuda_benches.float_bench  # fixtures

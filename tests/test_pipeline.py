@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def test_a_run_leaves_a_checked_record(finished, tiny):
     assert record.row == "dynamic-a" and record.profile == "smoke" and record.data.name == "streets"
     assert [image.name for image in record.images] == [image.name for image in routes.images]
     assert record.training.iterations == 8
+    assert re.fullmatch(r"engine (torch|native) float32, .+ threads?", record.machine.backend)
     assert set(record.metrics.class_iou_percent) == set(record.data.class_names)
     assert len(read_curve(finished.folder / "curve.csv")) == 4
     for role in example_names(record):

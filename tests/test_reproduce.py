@@ -18,6 +18,7 @@ import dynroute_core.plan
 import reproduce
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.launch import rows
+from dynroute_core.launch.command import open_session, parser
 from dynroute_core.launch.supervisor import Outcome
 from dynroute_core.plan import Plan, find_data
 from dynroute_core.published import PUBLISHED
@@ -56,6 +57,9 @@ def call(*words: str) -> int:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("--row dynamic-c --weights a --init b", "not both"),
+        ("--row dynamic-c --row dynamic-b --weights a", "those of one row"),
+        ("--row dynamic-c --route static-unt", "Did you mean 'static-unet'"),
         ("", "give --row ROW"),
         ("--row dynmic-c", "Did you mean 'dynamic-c'"),
         ("--row dynamic-c --all", "not both"),
@@ -284,9 +288,7 @@ def test_an_interrupt_stops_even_with_keep_going(
 def test_options_reach_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["--row", "dynamic-c", *SMOKE, "--set", "train.batch=3", "train.lr=0.5", "--timeout", "1.5", "--force"]
     monkeypatch.chdir(tmp_path)
-    session = reproduce.open_session(
-        reproduce.parser().parse_args([*words, "--data", "streets=here", "--out", "there"])
-    )
+    session = open_session(parser("").parse_args([*words, "--data", "streets=here", "--out", "there"]))
     (experiment,) = session.experiments
     assert (experiment.train.batch, experiment.train.lr) == (3, 0.5)
     assert session.options.timeout_s == 90
@@ -376,5 +378,32 @@ def test_an_error_of_the_pipeline_keeps_its_exit_code_through_the_kernel(tmp_pat
 
 
 def test_generated_data_are_beside_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    session = reproduce.open_session(reproduce.parser().parse_args(["--row", "dynamic-c", *SMOKE]))
+    session = open_session(parser("").parse_args(["--row", "dynamic-c", *SMOKE]))
     assert find_data(session.experiments[0].data, None).parent == ROOT / "data"
+
+
+def test_route_factors_are_those_of_the_cells():
+    from typing import get_args
+
+    from dynroute_core.cell import RouteFactors
+    from dynroute_core.launch.command import ROUTE_FACTORS
+
+    assert get_args(RouteFactors) == ROUTE_FACTORS
+
+
+@pytest.mark.slow
+def test_weights_and_routes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A row is trained, evaluated on a forced route, and its checkpoint is evaluated again as given weights."""
+    words = ("--row", "dynamic-raw", *SMOKE, "--set", "data.workers=0", "--json", "--out")
+    assert call(*words, str(tmp_path / "a"), "--route", "static-unet") == EXIT_DONE
+    row, forced = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["route"], forced["route"]) == ("", "static-unet")
+    own, routed = (read_record(Path(result["record"])) for result in (row, forced))
+    assert routed.costs.paper.max_macs < own.costs.paper.all_open_macs
+    assert any("forced route static-unet" in mark for mark in routed.marks)
+    assert "forced route static-unet" in Path(forced["notebook"]).read_text()
+    checkpoint = str(Path(row["folder"]) / CHECKPOINT)
+    assert call(*words, str(tmp_path / "b"), "--weights", checkpoint) == EXIT_DONE
+    (given,) = json.loads(capsys.readouterr().out)["rows"]
+    assert read_record(Path(given["record"])).metrics == own.metrics
+    assert "Nothing was trained here" in Path(given["notebook"]).read_text()

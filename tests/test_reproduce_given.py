@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,13 @@ from test_weights import Malicious
 
 import reproduce
 from dynroute_core.checkpoint import load_snapshot
+from dynroute_core.evaluate import ForcedPaths
 from dynroute_core.experiments import experiment, with_settings
-from dynroute_core.launch import rows
-from dynroute_core.launch.given import Given, as_settings, with_given
 from dynroute_core.model import Segmenter
 from dynroute_core.original import original_name
+from dynroute_core.plan import plan
 from dynroute_core.record import CHECKPOINT, Record, read_record
-from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
+from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE, BlockedError
 from dynroute_core.weights import give_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,11 +71,14 @@ def command(*words: str) -> Answer:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     found = json.loads(done.stdout)["rows"] or [{}]
-    return Answer(done.returncode, found[0], done.stderr)
+    return Answer(done.returncode, found[-1], done.stderr)  # of a forced route the second
 
 
 def call(*words: str) -> int:
-    return reproduce.main([*WORDS, *words])
+    try:
+        return reproduce.main([*WORDS, *words])
+    except SystemExit as error:  # argparse leaves by itself
+        return int(error.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -111,28 +114,26 @@ def test_a_released_checkpoint_is_evaluated_as_downloaded(trained: Answer, relea
 
 
 @pytest.mark.slow
-def test_a_forced_route_takes_the_rows_own_weights(trained: Answer, tmp_path: Path) -> None:
+def test_a_forced_route_takes_the_rows_own_weights(trained: Answer) -> None:
     out = str(Path(trained.row["folder"]).parents[1])
     answer = command("--route", "all-open", "--route-factors", "gate", "--out", out)
     assert answer.code == EXIT_DONE, answer.error
-    record = answer.record
     run = Path(trained.row["folder"]).name
-    assert record.marks[0] == f"weights of {run}/{CHECKPOINT}"
-    assert record.marks[1].startswith("forced route all-open: ") and record.marks[1].endswith("the gates' factors")
+    assert answer.record.marks[0] == f"weights of {run}/{CHECKPOINT}"
+    assert answer.record.marks[1].startswith("forced route all-open: ")
+    assert answer.record.marks[1].endswith("the gates' factors")
     assert "route-all-open-" in Path(answer.row["folder"]).name
     assert "forced route all-open" in answer.page.split("## The claim")[0], "the heading does not name the route"
     again = command("--out", out)
     assert again.row["state"] == "reused" and again.row["folder"] == trained.row["folder"]
-    other = command("--route", "all-closed", "--out", out, "--dry-run")
-    assert other.code == EXIT_DONE and "route-all-closed-" in other.row["folder"]
 
 
-def test_a_forced_route_without_a_run_is_blocked_with_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call("--route", "all-open", "--out", str(tmp_path)) == EXIT_BLOCKED
-    assert "without --route first, or give another run's checkpoint with --weights" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+def test_a_forced_route_alone_trains_nothing(tmp_path: Path) -> None:
+    """In the library, where no command runs the row first."""
+    route = ForcedPaths(name="closed", paths=())
+    chosen = replace(CHOSEN, evaluate=replace(CHOSEN.evaluate, route=route))
+    with pytest.raises(BlockedError, match="without --route first, or give another run's checkpoint with --weights"):
+        plan(chosen, out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +141,7 @@ def test_a_forced_route_without_a_run_is_blocked_with_what_to_do(
     [
         ("--weights a.pth --init b.pth", "not both"),
         ("--weights a.pth --row dynamic-a", "give one --row"),
-        ("--route-factors one", "belongs to --route"),
-        ("--route all-open --route-factors two", "'two'"),
+        ("--route all-open --route-factors two", "invalid choice: 'two'"),
         ("--route al-open", "Did you mean 'all-open'"),
         ("--row network-fix --route all-open --route-factors gate", "has no gates"),
         ("--convert x.safetensors", "--weights or --init FILE"),
@@ -182,15 +182,6 @@ def test_convert_writes_plain_safetensors(released: Path, tmp_path: Path, capsys
     one, other = (model.state_dict() for model in models)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert call("--weights", str(released), "--convert", str(tmp_path / "plain.pth")) == EXIT_USAGE
-
-
-def test_what_is_given_reaches_the_notebook(released: Path) -> None:
-    given = Given(weights=str(released), route="all-open", route_factors="gate")
-    chosen = with_given(CHOSEN, given)
-    options = rows.Options(settings=SETTINGS, data_root=None, out=ROOT / "runs")
-    settings = rows.parameters(chosen, options)["settings"]
-    assert isinstance(settings, dict) and settings == SETTINGS | as_settings(chosen)
-    assert with_settings(experiment("dynamic-c", profile="smoke"), settings) == chosen
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynroute_core.launch import notebook
-from dynroute_core.launch.given import as_settings
 from dynroute_core.launch.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
 from dynroute_core.marks import forced_route, given_weights
 from dynroute_core.outcome import recorded_config
@@ -71,7 +70,7 @@ def parameters(experiment: Experiment, options: Options) -> dict[str, object]:
         "data_root": _portable(options.data_root) if options.data_root else "",
         "seed": experiment.seed,
         "device": options.device,
-        "settings": dict(options.settings) | as_settings(experiment),
+        "settings": dict(options.settings),
         "out": _portable(options.out),
         "force": options.force,
         "progress_file": "",

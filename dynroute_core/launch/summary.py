@@ -22,7 +22,8 @@ _PUBLISHED = ("paper_miou_percent", "paper_gmacs", "release_miou_percent", "rele
 class RowResult:
     """One row's result. state: done, reused, failed, blocked, interrupted or not started.
 
-    Paths are "" where there is no file; minutes are the work's, sums over interrupted attempts.
+    Paths are "" where there is no file; route is a forced one, "" where the gates chose; minutes are the work's, sums
+    over interrupted attempts.
     """
 
     row: str
@@ -38,6 +39,7 @@ class RowResult:
     record: str = ""
     log: str = ""
     export: str = ""
+    route: str = ""
     miou_percent: float | None = None
     paper_gmacs: float | None = None
     repo_gmacs: float | None = None
@@ -83,7 +85,8 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
 
         lines += ["", terminal_table(records)]
     for result in results:
-        lines.append(f"{result.row}: {result.state}")
+        on = f" on {result.route}" if result.route else ""
+        lines.append(f"{result.row}{on}: {result.state}")
         if result.record:
             lines += [f"  notebook  {shown(result.notebook, root)}", f"  record    {shown(result.record, root)}"]
     return "\n".join(lines)

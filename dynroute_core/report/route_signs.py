@@ -20,6 +20,7 @@ THINNEST = 0.9  # an open path's width at factor 0
 
 Look = dict[str, svg.Value]
 HAIRLINE: Look = {"stroke": "currentColor", "stroke-width": 0.7, "stroke-opacity": 0.38}
+ABSENT: Look = {"stroke": "currentColor", "stroke-width": 0.6, "stroke-opacity": 0.26}
 DASHES: Look = {"stroke": "currentColor", "stroke-width": 1.5, "stroke-dasharray": "4 3", "stroke-opacity": 0.8}
 OUTLINE: Look = {"fill": "none", "stroke": "currentColor", "stroke-width": 0.7, "stroke-opacity": 0.55}
 FIXED_COST: Look = {"fill": "currentColor", "fill-opacity": 0.45}
@@ -107,8 +108,11 @@ def ring(radius: float) -> Look:
     return {"r": radius, "fill": "none", "stroke": "currentColor", "stroke-opacity": 0.55}
 
 
-def legend(kind: Kind, y: float) -> tuple[str, float]:
-    """The signs and their meaning, in lines as wide as the drawing; gives the y where it ends."""
+def legend(kind: Kind, y: float, *, fixed: bool = False) -> tuple[str, float]:
+    """The signs and their meaning, in lines as wide as the drawing; gives the y where it ends.
+
+    fixed: of a fixed network, whose missing paths are drawn too.
+    """
     line: Look = {"fill": "none", "stroke-linecap": "round"}
 
     def strokes(widths: list[float]) -> str:
@@ -123,7 +127,8 @@ def legend(kind: Kind, y: float) -> tuple[str, float]:
     def circle(look: Look) -> str:
         return svg.element("circle", {"cx": 6, "cy": 0, **look})
 
-    items: list[tuple[str, float, str]] = [(circle(disc(6)), 12, "open cell")]
+    absent = (svg.element("path", {**ABSENT, "d": "M0 0h22"}), 22, "not in this network")
+    items: list[tuple[str, float, str]] = [(circle(disc(6)), 12, "cell" if fixed else "open cell")]
     if kind != "space":
         mean = kind == "mean"
         items = [
@@ -133,8 +138,9 @@ def legend(kind: Kind, y: float) -> tuple[str, float]:
             (circle(dot(6)) + svg.element("path", {**DASHES, "d": "M9 0h19"}), 28, "closed, passes on"),
             (circle(ring(4.5)), 12, "dead"),
         ]
+    items += [absent] if fixed else []
     items += [
-        (square(FIXED_COST), 12, "gates, stem, head"),
+        (square(FIXED_COST), 12, "stem, head" if fixed else "gates, stem, head"),
         (square(OPERATION_COST), 12, "operations"),
         (square(PATH_COST), 12, "paths"),
     ]

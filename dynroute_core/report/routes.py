@@ -15,6 +15,7 @@ from dynroute_core.report.flow import Flow, all_open, flow, image_route, scale_n
 from dynroute_core.report.numbers import macs_of, macs_text, share_text
 from dynroute_core.report.route_bars import bars
 from dynroute_core.report.route_signs import (
+    ABSENT,
     DASHES,
     HAIRLINE,
     HEAD_WIDTH,
@@ -73,14 +74,18 @@ def mean_route_diagram(
 
 
 def space_diagram(config: ModelConfig, *, height: int = 1024, width: int = 2048, title: str | None = None) -> Picture:
-    """The whole routing space of a network, every path open; costs at a nominal height × width."""
+    """The routing space of a network, every path open; costs at a nominal height × width.
+
+    Of a fixed network: its cells and paths, what it leaves out of the space as hairlines.
+    """
     shown = all_open(config, height=height, width=width)
     space = shown.space
     what = f"{config.layers} layers, {len(space.routed_cells)} cells and the initial one, {len(space.all_paths)} paths"
     body, full_height = diagram(shown, title=what if title is None else title, kind="space")
-    coarsest = scale_name(space, space.last_cells[-1].scale)
+    coarsest = scale_name(space, max(cell.scale for cell in space.cells))
     alt = (
-        f"Routing space: {what}, from the initial cell at {scale_name(space, 0)} to the head, down to {coarsest}; "
+        f"{'Fixed network' if space.kept else 'Routing space'}: {what}, "
+        f"from the initial cell at {scale_name(space, 0)} to the head, down to {coarsest}; "
         f"with every path open it costs {macs_text(shown.table.all_open)} at {height}×{width}."
     )
     return svg_picture(body, width=WIDTH, height=full_height, alt=alt)
@@ -120,7 +125,7 @@ def plan_of(shown: Flow, *, top: float, frame: Frame = WIDE) -> Plan:
 def diagram(shown: Flow, *, title: str, kind: Kind = "route", top: float = 0.0) -> tuple[str, float]:
     """The drawing as SVG elements, and the y where it ends; `top`: where it begins in a larger picture."""
     plan = plan_of(shown, top=top + (TITLE_HEIGHT if title else 0) + 20)
-    signs, bottom = legend(kind, plan.bars_bottom + 44)
+    signs, bottom = legend(kind, plan.bars_bottom + 44, fixed=bool(shown.space.kept))
     parts = [_title(shown, title, top, WIDTH, 14), scale_labels(shown, plan, kind), drawing(shown, plan, kind), signs]
     return "\n".join(filter(None, parts)), bottom
 
@@ -128,6 +133,7 @@ def diagram(shown: Flow, *, title: str, kind: Kind = "route", top: float = 0.0) 
 def drawing(shown: Flow, plan: Plan, kind: Kind) -> str:
     """Paths, cells, head and bars, without a title, labels or a legend."""
     parts = [
+        _absent_paths(shown, plan),
         _closed_paths(shown, plan),
         _open_paths(shown, plan, kind),
         _kept(shown, plan),
@@ -183,11 +189,20 @@ def course(plan: Plan, space: RoutingSpace, key: PathKey, *, start: float = 0.0,
 
 def _rim(shown: Flow, plan: Plan, cell: Cell) -> float:
     """How far from a cell's middle its lines end: at a ring they must not show within it."""
+    if cell not in shown.opened:
+        return 0.0
     return 0.0 if shown.opened[cell] or shown.closed[cell] else ring_radius(plan)
 
 
 def ring_radius(plan: Plan) -> float:
     return 0.68 * plan.radius
+
+
+def _absent_paths(shown: Flow, plan: Plan) -> str:
+    """What a fixed network leaves out of the space."""
+    absent = sorted(set(shown.space.whole.all_paths) - set(shown.space.all_paths))
+    lines = [_line(shown, plan, key) for key in absent]
+    return svg.element("path", {**ABSENT, "fill": "none", "d": "".join(lines)}) if lines else ""
 
 
 def _closed_paths(shown: Flow, plan: Plan) -> str:

@@ -1,0 +1,163 @@
+"""The command line of `reproduce.py`: its options, and what one call is to do, checked before any work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynroute_core.runtime import UsageError, pick_device
+
+if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
+    from dynroute_core.experiments import Experiment
+    from dynroute_core.export import Target
+    from dynroute_core.launch.forced import RouteChoice
+    from dynroute_core.launch.rows import Options
+    from dynroute_core.launch.summary import RowResult
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUTE_FACTORS = ("one", "gate")  # of `cell.RouteFactors`, which needs torch
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What one call of the command is to do, and has done: results, by row."""
+
+    arguments: argparse.Namespace
+    experiments: list[Experiment]
+    options: Options
+    export: Target | None = None
+    route: RouteChoice | None = None
+    results: dict[str, RowResult] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        """Text for people; with --json standard output belongs to the machine."""
+        print(text, file=sys.stderr if self.arguments.json else sys.stdout, flush=True)
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """The command line. text: what `--help` says of the command, its first line on top."""
+    description, _, epilog = text.partition("\n")
+    made = argparse.ArgumentParser(
+        prog="reproduce.py",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument_group("what").add_argument
+    add("--row", action="append", default=[], metavar="ROW", help="a row of the table; may be repeated")
+    add("--all", action="store_true", help="every row")
+    add("--list", action="store_true", help="show the rows and the published numbers, and stop")
+    add("--profile", help="smoke (seconds), demo (minutes, the default) or full (the paper's; default with --weights)")
+    add(
+        "--data",
+        default="streets",
+        metavar="NAME[=FOLDER]",
+        help="streets (generated, the default), camvid, cityscapes",
+    )
+    add("--seed", type=int, default=0, help="default 0")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="for example train.batch=2")
+    add = made.add_argument_group("with what").add_argument
+    add("--weights", metavar="FILE", default="", help="evaluate these weights, a released .pth for one; train nothing")
+    add("--init", metavar="FILE", default="", help="train from these weights, an ImageNet backbone for one")
+    add("--convert", metavar="FILE.safetensors", type=Path, help="only write the given weights in our format, and stop")
+    add("--route", metavar="ROUTE", default="", help="evaluate on a forced route: a name, FILE.json or image:NAME")
+    add(
+        "--route-factors", choices=ROUTE_FACTORS, default=ROUTE_FACTORS[0], help="its factors: 1, or what gates compute"
+    )
+    add = made.add_argument_group("how").add_argument
+    add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
+    add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
+    add(
+        "--export",
+        default="",
+        metavar="[SPLIT=]FOLDER",
+        help="then write predictions in the Cityscapes test server's format; SPLIT is val (the default) or test",
+    )
+    add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
+    add("--dry-run", action="store_true", help="say what would run, and why, and stop")
+    add("--force", action="store_true", help="run again even where a finished record would be reused")
+    add("--keep-going", action="store_true", help="go on with the next row after one that failed")
+    add("--json", action="store_true", help="a summary for programs on standard output, text on standard error")
+    return made
+
+
+def open_session(arguments: argparse.Namespace) -> Session:
+    """Checks everything that can be checked before any work. Raises UsageError, and BlockedError for given weights that
+    are refused or of another network."""
+    settings = _settings(arguments.set)
+    name, equals, given = arguments.data.partition("=")
+    if equals and not given:
+        raise UsageError(f"--data {arguments.data} names no folder. Give --data {name} or --data {name}=FOLDER.")
+    if arguments.timeout is not None and not 0 < arguments.timeout < float("inf"):
+        raise UsageError(f"--timeout {arguments.timeout:g}: give minutes above 0.")
+    if arguments.all and arguments.row:
+        raise UsageError("give --row or --all, not both.")
+    if not (arguments.all or arguments.row):
+        raise UsageError("give --row ROW (may be repeated) or --all; --list shows the rows.")
+    if arguments.weights and (arguments.all or len(set(arguments.row)) > 1):
+        raise UsageError("--weights are those of one row: give one --row.")
+    settings |= _given_weights(arguments)
+
+    from dynroute_core.experiments import ROWS, experiment, with_settings
+    from dynroute_core.launch.given import fitted
+    from dynroute_core.launch.rows import Options
+
+    profile = arguments.profile or ("full" if arguments.weights else "demo")
+    chosen = [
+        with_settings(experiment(row, profile=profile, data=name, seed=arguments.seed), settings)
+        for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
+    ]
+    for each in chosen:
+        if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
+            fitted(each)
+    chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
+    pick_device(arguments.device)
+    target = None
+    if arguments.export:
+        from dynroute_core.export import parse_target
+
+        target = parse_target(arguments.export, name)
+    options = Options(
+        settings=settings,
+        data_root=Path(given).expanduser().resolve() if given else None,
+        out=arguments.out.expanduser().resolve(),
+        device=arguments.device,
+        force=arguments.force,
+        timeout_s=arguments.timeout * 60 if arguments.timeout else None,
+    )
+    session = Session(arguments=arguments, experiments=chosen, options=options, export=target)
+    if arguments.route:
+        from dynroute_core.launch.forced import RouteChoice
+
+        session.route = RouteChoice(arguments.route, arguments.route_factors)
+        for each in chosen:
+            session.route.check(each)
+    return session
+
+
+def _given_weights(arguments: argparse.Namespace) -> dict[str, str]:
+    """The setting of --weights or --init."""
+    if arguments.weights and arguments.init:
+        raise UsageError("give --weights to evaluate, or --init to train from, not both.")
+    file = arguments.weights or arguments.init
+    if not file:
+        return {}
+    place = Path(file).expanduser().resolve().as_posix()
+    return {"weights": json.dumps({"file": place, "use": "evaluate" if arguments.weights else "start"})}
+
+
+def _settings(words: list[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {word}: give KEY=VALUE, for example --set train.batch=2.")
+        if key in settings:
+            raise UsageError(f"--set {key} is given twice ({settings[key]} and {value}).")
+        settings[key] = value
+    return settings

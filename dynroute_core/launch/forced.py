@@ -1,0 +1,73 @@
+"""A forced route from the command line: a finished row's weights, evaluated on it in a run of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynroute_core.cell import RouteFactors
+from dynroute_core.evaluate import ForcedPaths
+from dynroute_core.experiments import Experiment, with_settings
+from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, read_record
+from dynroute_core.route_files import IMAGE_PREFIX, find_route
+from dynroute_core.runtime import BlockedError, UsageError
+from dynroute_core.space import ModelConfig, RoutingSpace, path_name
+from dynroute_core.weights import Weights
+
+if TYPE_CHECKING:
+    from dynroute_core.launch.rows import Options
+    from dynroute_core.plan import Plan
+
+
+@dataclass(frozen=True)
+class RouteChoice:
+    """What --route and --route-factors ask for."""
+
+    text: str
+    factors: RouteFactors
+
+    def check(self, experiment: Experiment) -> None:
+        """Raises UsageError or BlockedError now for what would not do after hours of training."""
+        if self.factors == "gate" and experiment.model.gate == "none":
+            raise UsageError(f"--route-factors gate: {experiment.row} has no gates. Give one, or another row.")
+        later = self.text.startswith(IMAGE_PREFIX) or experiment.common is not None  # known once the row has run
+        if not later:
+            self._forced(experiment.model, None)
+
+    def of(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
+        """The evaluation of a finished run of `experiment` on the route, as an experiment and its options.
+
+        Raises UsageError and BlockedError as `find_route`, and where the run left no checkpoint.
+        """
+        checkpoint = plan.folder / CHECKPOINT
+        if not checkpoint.exists():
+            raise BlockedError(f"{checkpoint} is missing: a forced route needs the run's weights. Run it with --force.")
+        config = read_record(plan.folder / RECORD).config
+        model = with_settings(experiment, {"common": "null"} | _paths_of(config)).model
+        forced = self._forced(model, plan.folder / ROUTES)
+        settings = dict(options.settings) | {
+            "evaluate.route": json.dumps(asdict(forced)),
+            "weights": json.dumps(asdict(Weights(file=checkpoint.as_posix()))),
+        }
+        own = {name: settings[name] for name in ("evaluate.route", "weights")}
+        return with_settings(experiment, own), replace(options, settings=settings)
+
+    def _name(self) -> str:
+        """As it was asked for; of a file its name, not where it lies."""
+        before, mark, image = self.text.partition("#")
+        return Path(before).name + mark + image
+
+    def _forced(self, model: ModelConfig, routes: Path | None) -> ForcedPaths:
+        space = RoutingSpace.of(model)
+        route = find_route(self.text, space, routes=routes)
+        paths = tuple(path_name(path) for path in space.all_paths if path in route)
+        return ForcedPaths(name=self._name(), paths=paths, factors=self.factors)
+
+
+def _paths_of(config: dict[str, object]) -> dict[str, str]:
+    """The paths of the network that a record's run had: a common network's are known to its record only."""
+    model = config.get("model")
+    paths = model.get("paths") if isinstance(model, dict) else None
+    return {"model.paths": json.dumps(paths)} if paths else {}
