@@ -46,6 +46,8 @@ def main(words: list[str] | None = None) -> int:
         if arguments.list:
             return list_rows(as_json=arguments.json)
         session = open_session(arguments)
+        if arguments.convert:
+            return convert_weights(session)
         os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called
         return dry_run(session) if arguments.dry_run else reproduce(session)
     except DynrouteError as error:
@@ -69,6 +71,18 @@ def list_rows(*, as_json: bool) -> int:
     from dynroute_core.launch.summary import published_rows, published_text
 
     print(json.dumps(published_rows(), indent=1) if as_json else published_text())
+    return EXIT_DONE
+
+
+def convert_weights(session: Session) -> int:
+    """Writes the given weights in our format."""
+    from dynroute_core.launch.given import convert
+
+    target = session.arguments.convert.expanduser()
+    what = convert(session.experiments[0], target)
+    session.say(f"{target}: {what}")
+    if session.arguments.json:
+        print(json.dumps({"exit_code": EXIT_DONE, "message": what, "rows": []}))
     return EXIT_DONE
 
 

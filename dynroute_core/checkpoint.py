@@ -21,6 +21,10 @@ from dynroute_core.runtime import BlockedError, write_whole
 FORMAT = "dynroute-checkpoint-1"
 
 
+class MisfitError(BlockedError):
+    """Weights of another network than the one they are for."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Everything that training needs to go on: named tensors, and plain facts as JSON."""
@@ -83,9 +87,9 @@ def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]
 
 
 def require_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Raises BlockedError with the misfits of a state dict that is to be loaded whole."""
+    """Raises MisfitError with the misfits of a state dict that is to be loaded whole."""
     if problems := misfits(own, given):
-        raise BlockedError(
+        raise MisfitError(
             f"these weights do not fit the model ({'; '.join(problems)}). "
             "Check layers, channels, classes and gate of the row against the checkpoint."
         )

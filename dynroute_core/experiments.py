@@ -20,6 +20,7 @@ all-open expected MMACs at 768²) of the model's own all-open expected cost at t
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,10 @@ class Experiment:
 
     def folder(self, key: str) -> Path:
         """Where the run of this experiment with this key lies, below the folder of all runs."""
-        return Path(self.row) / f"{self.profile}-{self.data.name}-seed{self.seed}-{key[:8]}"
+        route, weights = self.evaluate.route, self.weights
+        forced = "" if route is None else "route-" + "-".join(re.findall(r"[a-z0-9]+", route.name.lower())) + "-"
+        given = "weights-" if weights is not None and weights.use == "evaluate" else ""
+        return Path(self.row) / f"{self.profile}-{self.data.name}-seed{self.seed}-{forced}{given}{key[:8]}"
 
 
 def _small_gate_row(row: str, title: str, *, weight: float, target: float) -> Experiment:

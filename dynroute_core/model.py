@@ -183,6 +183,10 @@ class Segmenter(nn.Module):
         features, gates = self._walk(self.stem(self._normalise_and_pad(images)), forced)
         return self.head(features), gates
 
+    def features(self, images: Tensor) -> list[Tensor | None]:
+        """What the head reads of the images: the last layer's keeps, finest first, None where nothing arrived."""
+        return self._walk(self.stem(self._normalise_and_pad(images)), {})[0]
+
     def _normalise_and_pad(self, images: Tensor) -> Tensor:
         dtype = self.head.predictor.weight.dtype
         mean = self.get_buffer("pixel_mean").to(dtype)

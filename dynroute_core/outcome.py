@@ -25,6 +25,7 @@ from dynroute_core.metrics import (
     pixel_accuracy,
 )
 from dynroute_core.record import (
+    CHECKPOINT,
     EXAMPLES,
     SCHEMA,
     CostRange,
@@ -136,7 +137,9 @@ def make_record(
 def recorded_config(experiment: Experiment) -> dict[str, object]:
     """The settings as a record holds them: of given weights the file's name, not where it lay on this machine."""
     if experiment.weights is not None:
-        named = replace(experiment.weights, file=Path(experiment.weights.file).name)
+        path = Path(experiment.weights.file)
+        name = f"{path.parent.name}/{path.name}" if path.name == CHECKPOINT else path.name  # every run has one
+        named = replace(experiment.weights, file=name)
         experiment = replace(experiment, weights=named)
     plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(experiment))
     return plain

@@ -20,6 +20,7 @@ from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.runtime import BlockedError, UsageError, is_terminal, source_hash
 from dynroute_core.space import RoutingSpace
+from dynroute_core.weights import Weights
 
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
@@ -79,7 +80,8 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
 
 
 def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
-    """Opens and fingerprints both splits. Raises BlockedError where they are missing or do not fit the model."""
+    """Opens and fingerprints both splits; where given weights are evaluated, the train split stays empty and need not
+    be there. Raises BlockedError where they are missing or do not fit the model."""
     if experiment.train.needs_weights and experiment.weights is None:
         raise BlockedError(
             f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. Give a "
@@ -88,13 +90,15 @@ def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
         )
     config = experiment.data
     root = find_data(config, data_root, progress=is_terminal())
-    train = open_dataset(config.name, root, "train").subset(config.train_images or None)
     val = open_dataset(config.name, root, "val").subset(config.val_images or None)
-    if len(train.classes.names) != experiment.model.classes:
+    if len(val.classes.names) != experiment.model.classes:
         raise UsageError(
-            f"{config.name} has {len(train.classes.names)} classes, the model {experiment.model.classes}: "
-            f"set model.classes={len(train.classes.names)}."
+            f"{config.name} has {len(val.classes.names)} classes, the model {experiment.model.classes}: "
+            f"set model.classes={len(val.classes.names)}."
         )
+    if experiment.weights is not None and experiment.weights.use == "evaluate" and experiment.common is None:
+        return Opened(replace(val, split="train", items=()), val, "", val.fingerprint())  # nothing is trained
+    train = open_dataset(config.name, root, "train").subset(config.train_images or None)
     return Opened(train, val, train.fingerprint(), val.fingerprint())
 
 
@@ -129,15 +133,37 @@ def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
     finished run that it is taken from, which with the share decides its paths.
 
+    A forced route is evaluated with the weights of the row's own finished run where none were given: nobody expects an
+    evaluation to train for days.
+
     Raises BlockedError where weights or that run are missing, UsageError for a forced route of another network.
     """
     require_route(experiment)
+    if experiment.evaluate.route is not None and (experiment.weights is None or experiment.weights.use == "start"):
+        return own_weights(experiment, data, out)
     if experiment.weights is not None:
         experiment = replace(experiment, weights=experiment.weights.hashed())
     if experiment.common is None:
         return experiment
     source = source_of(experiment)
     return find_source(experiment, source, run_key(source, data), out)
+
+
+def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+    """The experiment of a forced route, settled, with the weights of the finished run that chose its routes itself.
+
+    Raises BlockedError where there is no such run.
+    """
+    own = settled(replace(experiment, evaluate=replace(experiment.evaluate, route=None)), data, out)
+    key = run_key(own, data)
+    folder = out / own.folder(key)
+    if not (folder / RECORD).exists() or read_record(folder / RECORD).key != key:
+        raise BlockedError(
+            f"{own.row} has no finished run with these settings, data and sources to force a route on. Run the same "
+            "command without --route first, or give another run's checkpoint with --weights FILE."
+        )
+    weights = Weights(file=str(folder / CHECKPOINT)).hashed()
+    return replace(own, weights=weights, evaluate=experiment.evaluate)
 
 
 def require_route(experiment: Experiment) -> None:
@@ -162,7 +188,11 @@ def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool 
         return Plan(folder, key, False, "the record in this folder has another key")
     if (folder / CHECKPOINT).exists():
         return Plan(folder, key, False, "an interrupted run goes on from its checkpoint")
-    others = [path for path in folder.parent.glob(stem + "*") if (path / PLAN).exists() and path != folder]
+    others = [
+        path
+        for path in folder.parent.glob(stem + "*")
+        if (path / PLAN).exists() and path != folder and "-" not in path.name.removeprefix(stem)
+    ]
     if not others:
         return Plan(folder, key, False, "there is no record yet")
     latest = max(others, key=lambda path: (path / PLAN).stat().st_mtime)

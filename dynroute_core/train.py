@@ -129,7 +129,7 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
     return config.lr * poly * (config.warmup_factor * (1 - share) + share)
 
 
-def make_optimizer(model: Segmenter, config: TrainConfig) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     """SGD whose groups carry `lr_factor`: no weight decay for batch norm, the gates' own learning rate."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     norms = {id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False)}

@@ -3,31 +3,35 @@
 Takes a path and a network; gives the network its weights. A file may hold the names of the released code (a `.pth` as
 downloaded: its `model` entry, or a bare state dict, with or without the prefix of data-parallel training) or ours.
 Pickles from the internet can run programs: torch reads them with `weights_only`, which makes tensors and plain values
-and refuses everything else. What else a checkpoint holds (optimizer, schedule, iteration) is left alone.
+and refuses everything else; numbers of numpy's are read here, without numpy. What else a checkpoint holds (optimizer,
+schedule, iteration) is left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-import zipfile
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
+from torch.serialization import safe_globals
 
-from dynroute_core.checkpoint import FORMAT, load_snapshot, misfits, require_fit
+from dynroute_core.checkpoint import FORMAT, MisfitError, load_snapshot, misfits, require_fit
 from dynroute_core.model import Segmenter
 from dynroute_core.original import load_original, own_names
-from dynroute_core.runtime import BlockedError, UsageError
+from dynroute_core.runtime import BlockedError, UsageError, write_whole
 
 MAX_BYTES = 4 << 30  # Layer33 with its optimizer has 0.3 GB
 OWN_PREFIX = "model/"  # of the network's tensors in our checkpoints
 HEAD_PREFIX = "head."
+PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
 
 Use = Literal["evaluate", "start"]
 
@@ -93,17 +97,24 @@ def give_weights(model: Segmenter, path: Path, *, use: Use) -> str:
                 model.load_state_dict(given, strict=False)
             else:
                 load_original(model, raw)
-        except BlockedError as error:
-            raise BlockedError(f"{path}: {error}") from error
+        except MisfitError as error:
+            raise MisfitError(f"{path}: {error}") from error
         return f"weights of {path.name}"
     has_head = not misfits(head, given_head)
     useful = {name: tensor for name, tensor in given_backbone.items() if name in own}
     if problems := misfits(backbone, useful):
-        raise BlockedError(
+        raise MisfitError(
             f"{path} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
         )
     model.load_state_dict(useful | (given_head if has_head else {}), strict=False)
     return f"backbone {'and head' if has_head else 'alone'} of {path.name}"
+
+
+def save_weights(path: Path, model: Segmenter, *, head: bool) -> None:
+    """Writes a network, or without `head` its backbone alone, as plain safetensors by our names."""
+    backbone, rest = _split(model.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in (backbone | (rest if head else {})).items()}
+    write_whole(path, save(tensors, metadata={"format": PLAIN_FORMAT}))
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -131,15 +142,39 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+class _NumpyType:
+    """Stands in for numpy.dtype: its letter code, such as f8."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like, left alone: such numbers stand beside the weights, and nobody reads them."""
+
+
+def _numpy_number(kind: _NumpyType, raw: bytes) -> float:
+    """Stands in for numpy's way of making a scalar. Raises KeyError for other types than these."""
+    return float(struct.unpack("<" + {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}[kind.code], raw)[0])
+
+
+# Schedules saved beside the weights often hold numpy numbers. No code of numpy is run on what a file says.
+_HARMLESS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_NumpyType, "numpy.dtype"),
+    (_numpy_number, "numpy.core.multiarray.scalar"),
+    (_numpy_number, "numpy._core.multiarray.scalar"),
+]
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with safe_globals(_HARMLESS):
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BlockedError(
             f"{path} is refused: it is damaged, or a pickle of more than tensors and plain values, which could run any "
             f"program ({_first_line(error)}). Ask its author for a plain state dict or safetensors."
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle ends in any of them: its opcodes are obeyed until one fails
         raise BlockedError(
             f"{path} is truncated or damaged ({_first_line(error)}). Restore it, for example by downloading it again."
         ) from error

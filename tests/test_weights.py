@@ -7,6 +7,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -63,6 +64,9 @@ WRITERS = {
     "without counters": lambda state, path: as_downloaded(without_counters(state), path),
     "data-parallel prefix": lambda state, path: torch.save({"module." + n: t for n, t in state.items()}, path),
     "bare": torch.save,
+    "numpy numbers beside": lambda state, path: torch.save(
+        {"model": state, "scheduler": {"lr": np.float64(0.05), "last": np.int64(3)}, "best": np.float32(1)}, path
+    ),
     "legacy format": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
     "safetensors": save_file,
 }
@@ -167,6 +171,33 @@ def test_a_bare_malicious_pickle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BlockedError):
         give_weights(fresh(), path, use="evaluate")
     assert not marker.exists()
+
+
+def test_arrays_and_objects_of_numpy_are_refused_by_name(source: Segmenter, tmp_path: Path) -> None:
+    path = tmp_path / "arrays.pth"
+    for value, name in ((np.ones(3), "_reconstruct"), (np.random.default_rng(0), "numpy.random")):
+        torch.save({"model": released(source), "beside": value}, path)
+        with pytest.raises(BlockedError, match=name):
+            give_weights(fresh(), path, use="evaluate")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damage_anywhere_is_a_refusal_or_harmless(source: Segmenter, tmp_path: Path, legacy: bool) -> None:
+    """Single bytes changed at random, in the pickle above all: never another error, never a half-loaded model."""
+    whole, damaged = tmp_path / "whole.pth", tmp_path / "damaged.pth"
+    torch.save(released(source), whole, _use_new_zipfile_serialization=not legacy)
+    content, random = whole.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        raw = bytearray(content)
+        for place in random.integers(0, min(len(raw), 20_000), 3):
+            raw[place] ^= int(random.integers(1, 256))
+        damaged.write_bytes(bytes(raw))
+        try:
+            give_weights(fresh(), damaged, use="evaluate")
+        except BlockedError:
+            refused += 1
+    assert refused, "no damage was noticed at all"
 
 
 def test_files_that_are_no_weights(source: Segmenter, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def parser(text: str) -> argparse.ArgumentParser:
     add("--row", action="append", default=[], metavar="ROW", help="a row of the table; may be repeated")
     add("--all", action="store_true", help="every row")
     add("--list", action="store_true", help="show the rows and the published numbers, and stop")
-    add("--profile", default="demo", help="smoke (seconds), demo (minutes, the default) or full (the paper's)")
+    add("--profile", help="smoke (seconds), demo (minutes, the default) or full (the paper's; default with --weights)")
     add(
         "--data",
         default="streets",
@@ -64,6 +64,7 @@ def parser(text: str) -> argparse.ArgumentParser:
     add = made.add_argument_group("with what").add_argument
     add("--weights", metavar="FILE", default="", help="evaluate these weights, a released .pth for one; train nothing")
     add("--init", metavar="FILE", default="", help="train from these weights, an ImageNet backbone for one")
+    add("--convert", metavar="FILE.safetensors", type=Path, help="only write the given weights in our format, and stop")
     add("--route", metavar="ROUTE", default="", help="evaluate on a forced route: a name, FILE.json or image:NAME")
     add(
         "--route-factors", choices=ROUTE_FACTORS, default=ROUTE_FACTORS[0], help="its factors: 1, or what gates compute"
@@ -86,7 +87,8 @@ def parser(text: str) -> argparse.ArgumentParser:
 
 
 def open_session(arguments: argparse.Namespace) -> Session:
-    """Checks everything that can be checked before any work. Raises UsageError."""
+    """Checks everything that can be checked before any work. Raises UsageError, and BlockedError for given weights that
+    are refused or of another network."""
     settings = _settings(arguments.set)
     name, equals, given = arguments.data.partition("=")
     if equals and not given:
@@ -102,12 +104,17 @@ def open_session(arguments: argparse.Namespace) -> Session:
     settings |= _given_weights(arguments)
 
     from dynroute_core.experiments import ROWS, experiment, with_settings
+    from dynroute_core.launch.given import fitted
     from dynroute_core.launch.rows import Options
 
+    profile = arguments.profile or ("full" if arguments.weights else "demo")
     chosen = [
-        with_settings(experiment(row, profile=arguments.profile, data=name, seed=arguments.seed), settings)
+        with_settings(experiment(row, profile=profile, data=name, seed=arguments.seed), settings)
         for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
     ]
+    for each in chosen:
+        if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
+            fitted(each)
     chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
     pick_device(arguments.device)
     target = None

@@ -12,7 +12,7 @@ from dynroute_core.evaluate import ForcedPaths
 from dynroute_core.experiments import Experiment, with_settings
 from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, read_record
 from dynroute_core.route_files import IMAGE_PREFIX, find_route
-from dynroute_core.runtime import BlockedError
+from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import ModelConfig, RoutingSpace, path_name
 from dynroute_core.weights import Weights
 
@@ -30,6 +30,8 @@ class RouteChoice:
 
     def check(self, experiment: Experiment) -> None:
         """Raises UsageError or BlockedError now for what would not do after hours of training."""
+        if self.factors == "gate" and experiment.model.gate == "none":
+            raise UsageError(f"--route-factors gate: {experiment.row} has no gates. Give one, or another row.")
         later = self.text.startswith(IMAGE_PREFIX) or experiment.common is not None  # known once the row has run
         if not later:
             self._forced(experiment.model, None)
@@ -52,11 +54,16 @@ class RouteChoice:
         own = {name: settings[name] for name in ("evaluate.route", "weights")}
         return with_settings(experiment, own), replace(options, settings=settings)
 
+    def _name(self) -> str:
+        """As it was asked for; of a file its name, not where it lies."""
+        before, mark, image = self.text.partition("#")
+        return Path(before).name + mark + image
+
     def _forced(self, model: ModelConfig, routes: Path | None) -> ForcedPaths:
         space = RoutingSpace.of(model)
         route = find_route(self.text, space, routes=routes)
         paths = tuple(path_name(path) for path in space.all_paths if path in route)
-        return ForcedPaths(name=self.text, paths=paths, factors=self.factors)
+        return ForcedPaths(name=self._name(), paths=paths, factors=self.factors)
 
 
 def _paths_of(config: dict[str, object]) -> dict[str, str]:

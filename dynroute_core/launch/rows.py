@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from dynroute_core.launch import notebook
 from dynroute_core.launch.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
+from dynroute_core.marks import forced_route, given_weights
+from dynroute_core.outcome import recorded_config
 from dynroute_core.record import RECORD, Record, read_record
 from dynroute_core.runtime import DynrouteError
 
@@ -36,7 +38,9 @@ class Options:
 
 def title(experiment: Experiment) -> str:
     """The heading of a row's notebook: no demo page passes for a published result."""
-    return f"{experiment.title}: {experiment.profile} profile on {experiment.data.name}"
+    config = recorded_config(experiment)
+    marks = [mark for find in (given_weights, forced_route) if (mark := find(config))]
+    return ", ".join([f"{experiment.title}: {experiment.profile} profile on {experiment.data.name}", *marks])
 
 
 def stamp(folder: Path) -> str:
