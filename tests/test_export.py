@@ -194,6 +194,7 @@ def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, street
     """The official script still gives the record's scores: the network's own gates would give others."""
     paths = ("init>keep", "0.0>keep", "1.0>keep", "2.0>keep")
     forced = replace(tiny, evaluate=replace(tiny.evaluate, route=ForcedPaths(name="finest", paths=paths)))
+    pipeline.run(tiny, data_root=streets, out=tmp_path / "runs", device="cpu")  # whose weights are evaluated
     made = pipeline.run(forced, data_root=streets, out=tmp_path / "runs", device="cpu")
     folder = export(
         plan(forced, data_root=streets, out=tmp_path / "runs"), Target(tmp_path, "val"), data_root=streets, device=CPU
