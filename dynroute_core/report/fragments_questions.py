@@ -17,8 +17,8 @@ from dynroute_core.experiments import PUBLISHED_BATCH, PUBLISHED_BUDGET_MACS, RO
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
 from dynroute_core.published import HEARSAY, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
-from dynroute_core.report.finished import committed
 from dynroute_core.report.cost_figures import NETWORKS, parts_of, published_table
+from dynroute_core.report.finished import committed
 from dynroute_core.report.fragments_cost import giga
 from dynroute_core.report.markup import figure
 from dynroute_core.report.numbers import NOTHING, gmacs
