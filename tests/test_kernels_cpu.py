@@ -206,6 +206,22 @@ def test_a_child_after_a_fork_has_threads_of_its_own(mixed):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+LEAVES = """
+import torch
+from dynroute_core import InferenceEngine, ModelConfig, Segmenter
+torch.set_num_threads(2)
+engine = InferenceEngine(Segmenter(ModelConfig(layers=2, channels=8)).eval(), backend="native")
+engine.labels(torch.zeros(1, 3, 256, 256))
+for _ in range(300):  # longer than an idle thread looks for work: it sleeps when the process ends
+    torch.ones(200, 200) @ torch.ones(200, 200)
+"""
+
+
+def test_a_process_ends_while_its_threads_sleep():
+    """They once kept it: static objects they slept on were destroyed first. A hang shows as TimeoutExpired."""
+    subprocess.run([sys.executable, "-c", LEAVES], check=True, timeout=120)
+
+
 def test_what_the_backend_lacks_is_said(capsys):
     config = small_config(layers=1, operations=("conv_3x3_basic", "skip_connect"))
     odd = Segmenter(config).eval()

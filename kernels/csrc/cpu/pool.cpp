@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <exception>
 #include <stdexcept>
 
@@ -33,9 +32,6 @@ bool look(Ready ready) {
   return false;
 }
 
-std::mutex sleep_mutex;
-std::condition_variable job_came, job_done;
-
 }  // namespace
 
 Pool& Pool::shared() {
@@ -44,7 +40,9 @@ Pool& Pool::shared() {
   static pid_t owner = 0;
   std::lock_guard<std::mutex> lock(mutex);
   if (owner != getpid()) {
-    pool = new Pool;  // never deleted: its threads may outlive every static object, and a parent's are not here
+    // Never deleted: its threads outlive every static object, and destroying what they sleep on would wait for them. A
+    // parent's threads are not here.
+    pool = new Pool;
     owner = getpid();
   }
   return *pool;
@@ -65,14 +63,14 @@ void Pool::work(int id, unsigned seen) {
   for (;;) {
     auto came = [&] { return epoch_.load() != seen; };
     if (!look(came)) {
-      std::unique_lock<std::mutex> lock(sleep_mutex);
-      job_came.wait(lock, came);
+      std::unique_lock<std::mutex> lock(sleep_mutex_);
+      job_came_.wait(lock, came);
     }
     seen = epoch_.load();
     if (id < threads_) take(id);
     if (working_.fetch_sub(1) == 1) {
-      std::lock_guard<std::mutex> lock(sleep_mutex);
-      job_done.notify_one();
+      std::lock_guard<std::mutex> lock(sleep_mutex_);
+      job_done_.notify_one();
     }
   }
 }
@@ -95,16 +93,16 @@ void Pool::run(int threads, int tasks, const Task& task) {
   next_ = 0;
   working_ = static_cast<int>(workers_.size());
   {
-    std::lock_guard<std::mutex> lock(sleep_mutex);
+    std::lock_guard<std::mutex> lock(sleep_mutex_);
     epoch_.fetch_add(1);
   }
-  job_came.notify_all();
+  job_came_.notify_all();
   take(0);
   // Every worker reports, with or without a task done: none may read this job once the next one is being set up.
   auto done = [&] { return working_.load() == 0; };
   if (!look(done)) {
-    std::unique_lock<std::mutex> lock(sleep_mutex);
-    job_done.wait(lock, done);
+    std::unique_lock<std::mutex> lock(sleep_mutex_);
+    job_done_.wait(lock, done);
   }
   if (!failure_.empty()) throw std::runtime_error(failure_);
 }

@@ -3,6 +3,7 @@
 // A pool of our own, not OpenMP: torch brings its own OpenMP library, and two of them spin against each other.
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -34,6 +35,8 @@ class Pool {
   std::atomic<int> next_{0}, working_{0};
   int tasks_ = 0, threads_ = 0;
   const Task* task_ = nullptr;
+  std::mutex sleep_mutex_;
+  std::condition_variable job_came_, job_done_;
   std::mutex failure_mutex_;
   std::string failure_;
 };
