@@ -167,12 +167,15 @@ def commit() -> tuple[str, bool]:
         return "unknown", False
 
 
-def source_hash(folders: Iterable[str] = ("dynroute_core",)) -> str:
+SOURCES = (".py", ".cpp", ".h", ".cu", ".cuh")
+
+
+def source_hash(folders: Iterable[str] = ("dynroute_core", "kernels")) -> str:
     """sha256 over every source file that can change a number, names included (report, launch and book cannot)."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted((root / folder).rglob("*.py")):
+        for path in sorted(path for path in (root / folder).rglob("*") if path.suffix in SOURCES):
             relative = path.relative_to(root).as_posix()
             if re.search("/(report|launch|book)/", relative) or relative.endswith("/published.py"):
                 continue

@@ -133,7 +133,7 @@ def unexecuted(folder: Path, names: list[str]) -> list[str]:
 
     def executes(name: str) -> bool:
         path = folder / f"test_notebook_{name}.py"
-        return path.exists() and f'execute("{name}"' in path.read_text()
+        return path.exists() and re.search(rf'execute\(\s*"{name}"', path.read_text()) is not None
 
     return [name for name in names if not executes(name)]
 

@@ -177,6 +177,9 @@ def copied_sources(tmp_path, monkeypatch):
     return tmp_path / package.name
 
 
+SILENT = ("report", "launch", "book", "published.py")
+
+
 def test_the_sources_hash_changes_with_every_source_that_makes_numbers(copied_sources):
     first = source_hash()
     assert first == source_hash()
@@ -188,9 +191,20 @@ def test_the_sources_hash_changes_with_every_source_that_makes_numbers(copied_so
             silent.append(path.relative_to(copied_sources))
         path.write_bytes(before)
     # These cannot: tables and figures, processes and notebooks, the numbers that we are compared with.
-    assert {path.parts[0] for path in silent} == {"report", "launch", "published.py"}
+    assert {path.parts[0] for path in silent} == set(SILENT)
     everything = {path.relative_to(copied_sources) for path in copied_sources.rglob("*.py")}
-    assert set(silent) == {p for p in everything if p.parts[0] in ("report", "launch", "published.py")}
+    assert set(silent) == {p for p in everything if p.parts[0] in SILENT}
+    assert source_hash() == first
+
+
+def test_the_sources_hash_sees_the_kernels(copied_sources):
+    first = source_hash()
+    kernel = copied_sources.parent / "kernels" / "csrc" / "cpu" / "cell.cpp"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text("// a kernel")
+    assert source_hash() != first
+    (kernel.parent / "README.md").write_text("no source")
+    (kernel.parent / "cell.cpp").unlink()
     assert source_hash() == first
 
 
