@@ -46,7 +46,7 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
         lines = []
     lines += [["ours", escape_markdown(protocol(one.record)), miou(one), cost(one)] for one in found]
     if not lines:
-        return "No number was published for this row, and none was measured here yet."
+        return "No published number of this row is at hand, and none was measured here yet."
     table = markup.table(["", "measured on", "mIoU %", "GFLOPs"], lines, right=2)
     caption = (
         f"Published: {PROTOCOL}. Ours: the profile, data set and input size of its line, in the paper's accounting."
