@@ -27,6 +27,12 @@ def without_heading(name: str) -> str:
     return rest if first.startswith("# ") else text
 
 
+def _part(name: str) -> str:
+    """A text of the repository as part of a page: headings a level lower, and of links to files only the words."""
+    text = re.sub(r"(?m)^## ", "### ", without_heading(name))
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+
+
 def _section(heading: str) -> Callable[[], str]:
     return lambda: section(heading)
 
@@ -35,4 +41,6 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     **{name: _section(heading) for name, heading in SECTIONS.items()},
     "log": lambda: without_heading("LOG.md"),
     "changelog": lambda: without_heading("CHANGELOG.md"),
+    "kernels_cpu": lambda: _part("kernels/README.md"),
+    "kernels_cuda": lambda: _part("kernels/csrc/cuda/README.md"),
 }

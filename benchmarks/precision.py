@@ -1,0 +1,75 @@
+"""What does bfloat16 cost in accuracy? A finished run's weights, evaluated by the engine in float32 and in bfloat16.
+
+    python benchmarks/precision.py runs/dynamic-c/demo-camvid-seed0-KEY --data FOLDER
+
+Prints mIoU and pixel accuracy of each backend and dtype, and how far bfloat16 lies from float32 (goal: 0.1 mIoU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.engine import InferenceEngine
+from dynroute_core.engine_backend import BackendName, BackendUnavailableError
+from dynroute_core.evaluate import evaluate
+from dynroute_core.metrics import mean_iou, pixel_accuracy
+from dynroute_core.model import Segmenter
+from dynroute_core.plan import find_data
+from dynroute_core.record import CHECKPOINT, RECORD, read_record
+from dynroute_core.report.flow import experiment_of
+from dynroute_core.runtime import DynrouteError
+from dynroute_core.weights import give_weights
+
+BACKENDS: tuple[BackendName, ...] = ("torch", "native")
+GOAL = 0.1
+
+
+def compare(folder: Path, data: Path | None) -> None:
+    """Evaluates the run in `folder` with every backend and dtype, and prints a table."""
+    chosen = experiment_of(read_record(folder / RECORD))
+    model = Segmenter(chosen.model).eval()
+    give_weights(model, folder / CHECKPOINT, use="evaluate")
+    dataset = open_dataset(chosen.data.name, find_data(chosen.data, data), "val")
+    samples = list(eval_samples(dataset.subset(chosen.data.val_images or None), 0))
+    print(f"{chosen.row}, {chosen.profile} profile, {chosen.data.name}, seed {chosen.seed}: {len(samples)} images")
+    for backend in BACKENDS:
+        single = 0.0
+        for dtype in (torch.float32, torch.bfloat16):
+            try:
+                engine = InferenceEngine(model, dtype=dtype, backend=backend)
+            except BackendUnavailableError as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            device = torch.device("cpu")
+            found = evaluate(engine, samples, chosen.evaluate, classes=chosen.model.classes, device=device).confusion
+            miou, accuracy = 100 * mean_iou(found), 100 * pixel_accuracy(found)
+            line = f"{engine.describe():47} mIoU {miou:.3f}  pixel accuracy {accuracy:.3f}"
+            if dtype == torch.float32:
+                single = miou
+            else:
+                met = "met" if abs(miou - single) <= GOAL else "NOT MET"
+                line += f"  {miou - single:+.3f} mIoU ({met}: within {GOAL})"
+            print(line)
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="a finished run's folder, with its checkpoint")
+    parser.add_argument("--data", type=Path, default=None, help="the data set's folder; streets need none")
+    given = parser.parse_args()
+    try:
+        compare(given.folder, given.data)
+    except DynrouteError as error:
+        print(f"precision.py: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
