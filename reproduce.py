@@ -88,7 +88,6 @@ def convert_weights(session: Session) -> int:
 
 def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
-    from dynroute_core.launch.summary import not_started
     from dynroute_core.plan import plan
 
     try:
@@ -98,12 +97,17 @@ def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     except DynrouteError as error:
         if not session.arguments.keep_going:
             raise
-        session.say(f"{experiment.row}: {error}")
-        state = "blocked" if error.exit_code == EXIT_BLOCKED else "failed"
-        session.results[experiment.row] = replace(
-            not_started(experiment), state=state, exit_code=error.exit_code, message=str(error)
-        )
+        session.results[experiment.row] = could_not_start(session, experiment, error)
         return None
+
+
+def could_not_start(session: Session, experiment: Experiment, error: DynrouteError) -> RowResult:
+    """Says why, and gives the result."""
+    from dynroute_core.launch.summary import not_started
+
+    session.say(f"{experiment.row}: {error}")
+    state = "blocked" if error.exit_code == EXIT_BLOCKED else "failed"
+    return replace(not_started(experiment), state=state, exit_code=error.exit_code, message=str(error))
 
 
 def follows(session: Session, experiment: Experiment) -> str:
@@ -127,11 +131,14 @@ def reproduce(session: Session) -> int:
             plans[experiment.row] = plan_row(session, experiment)
         if (plan := plans[experiment.row]) is None:
             continue
-        session.results[experiment.row] = result = run_row(session, experiment, plan)
+        name, result = experiment.row, run_row(session, experiment, plan)
+        session.results[name] = result
         if session.route and result.record:
-            result = run_forced(session, experiment, plan, session.route)
-        elif session.export and result.record:
-            session.results[experiment.row] = result = export_row(session, experiment, plan, session.export)
+            name = f"{experiment.row} on {session.route.text}"
+            plan, result = run_forced(session, experiment, plan, session.route)
+            session.results[name] = result
+        if session.export and result.record:
+            session.results[name] = result = export_row(session, result, plan, session.export)
         if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
             break
     results = [session.results.get(e.row) or not_started(e, plans.get(e.row)) for e in session.experiments]
@@ -173,25 +180,28 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
     return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
 
 
-def run_forced(session: Session, experiment: Experiment, plan: Plan, choice: RouteChoice) -> RowResult:
-    """Evaluates a finished row on a forced route: a run of its own, beside the row's."""
-    evaluated, options = choice.of(experiment, plan, session.options)
-    name = f"{experiment.row} on {choice.text}"
-    found = plan_row(replace(session, options=options), evaluated)
-    if found is None:
-        return session.results[experiment.row]
-    session.results[name] = result = replace(
-        run_row(replace(session, options=options), evaluated, found), route=choice.text
-    )
-    return result
+def run_forced(session: Session, experiment: Experiment, own: Plan, choice: RouteChoice) -> tuple[Plan, RowResult]:
+    """Evaluates a finished row on a forced route, a run beside the row's: its plan and how it went.
+
+    With --keep-going, one that cannot start has the row's own plan.
+    """
+    from dynroute_core.plan import plan
+
+    try:
+        evaluated, options = choice.of(experiment, own, session.options)
+        planned = plan(evaluated, data_root=options.data_root, out=options.out, force=options.force)
+    except DynrouteError as error:
+        if not session.arguments.keep_going:
+            raise
+        return own, replace(could_not_start(session, experiment, error), route=choice.text)
+    return planned, replace(run_row(replace(session, options=options), evaluated, planned), route=choice.text)
 
 
-def export_row(session: Session, experiment: Experiment, plan: Plan, target: Target) -> RowResult:
-    """Writes a finished row's predictions; a row whose export cannot be written is blocked, its record stays."""
+def export_row(session: Session, result: RowResult, plan: Plan, target: Target) -> RowResult:
+    """Writes a finished run's predictions; one whose export cannot be written is blocked, its record stays."""
     from dynroute_core.export import export
     from dynroute_core.launch.summary import shown
 
-    result = session.results[experiment.row]
     try:
         folder = export(
             plan,
@@ -201,9 +211,9 @@ def export_row(session: Session, experiment: Experiment, plan: Plan, target: Tar
             force=session.options.force,
         )
     except DynrouteError as error:
-        session.say(f"{experiment.row}: {error}")
+        session.say(f"{result.row}: {error}")
         return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
-    session.say(f"{experiment.row}: {target.split} predictions in {shown(str(folder), ROOT)}")
+    session.say(f"{result.row}: {target.split} predictions in {shown(str(folder), ROOT)}")
     return replace(result, export=str(folder))
 
 

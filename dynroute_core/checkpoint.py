@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dynroute_core.runtime import BlockedError, write_whole
 
 FORMAT = "dynroute-checkpoint-1"
+NETWORK, MOMENTUM = "model/", "momentum/"  # what names of the network's tensors and of the momenta begin with
 
 
 class MisfitError(BlockedError):
@@ -31,6 +33,11 @@ class Snapshot:
 
     tensors: dict[str, Tensor]
     facts: dict[str, object]
+
+    @property
+    def network(self) -> dict[str, Tensor]:
+        """The network's tensors among them, by its own names."""
+        return {name.removeprefix(NETWORK): t for name, t in self.tensors.items() if name.startswith(NETWORK)}
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
@@ -93,6 +100,27 @@ def require_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
             f"these weights do not fit the model ({'; '.join(problems)}). "
             "Check layers, channels, classes and gate of the row against the checkpoint."
         )
+
+
+def training_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What a snapshot holds of a network at work: its tensors, the optimizer's momenta, torch's random state."""
+    tensors = {NETWORK + name: tensor for name, tensor in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
+            tensors[MOMENTUM + name] = momentum
+    return tensors | rng_tensors()
+
+
+def restore_training(snapshot: Snapshot, network: nn.Module, optimizer: Optimizer) -> None:
+    """Goes back to what `training_tensors` gave. Raises RuntimeError and KeyError where it is of another network."""
+    network.load_state_dict(snapshot.network)
+    for name, parameter in network.named_parameters():
+        if (momentum := snapshot.tensors.get(MOMENTUM + name)) is not None:
+            # As the parameter lies in memory: sums in another order would end in other bits.
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+        else:
+            optimizer.state.pop(parameter, None)
+    restore_rng(snapshot.tensors)
 
 
 def rng_tensors() -> dict[str, Tensor]:

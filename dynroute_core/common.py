@@ -221,18 +221,16 @@ def copy_weights(model: Segmenter, checkpoint: Path) -> None:
 
     Raises BlockedError where the model has what the checkpoint lacks.
     """
-    tensors = load_snapshot(checkpoint).tensors
+    tensors = load_snapshot(checkpoint).network
     own: dict[str, Tensor] = model.state_dict()
     missing = [
-        name
-        for name, tensor in own.items()
-        if (there := tensors.get(f"model/{name}")) is None or there.shape != tensor.shape
+        name for name, tensor in own.items() if (there := tensors.get(name)) is None or there.shape != tensor.shape
     ]
     if missing:
         raise BlockedError(
             f"{checkpoint} lacks {len(missing)} of the network's tensors, {missing[0]} first: it is of another."
         )
-    model.load_state_dict({name: tensors[f"model/{name}"] for name in own})
+    model.load_state_dict({name: tensors[name] for name in own})
 
 
 def _common(chosen: Experiment) -> Common:

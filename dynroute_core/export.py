@@ -81,9 +81,8 @@ def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> 
     if snapshot.facts.get("key") != plan.key or not snapshot.facts.get("trained"):
         raise BlockedError(f"{path} is not the finished run {plan.key[:8]}'s. Run the row to its end first.")
     model = Segmenter(experiment.model)
-    weights = {n.removeprefix("model/"): t for n, t in snapshot.tensors.items() if n.startswith("model/")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(snapshot.network)
     except RuntimeError as error:
         raise BlockedError(f"{path} does not hold this network ({error}). Run the row again with --force.") from error
     return model.to(device).eval()

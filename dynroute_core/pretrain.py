@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_rng, rng_tensors, save_snapshot
+from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, save_snapshot, training_tensors
 from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
@@ -190,23 +190,14 @@ class _Pretraining:
         return 100 * hits / len(photographs)
 
     def save(self) -> None:
-        tensors = {f"model/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            if (momentum := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
-                tensors[f"momentum/{name}"] = momentum
-        tensors |= {"late": self.late} | rng_tensors()
+        tensors = training_tensors(self.network, self.optimizer) | {"late": self.late}
         save_snapshot(self.out / CHECKPOINT, Snapshot(tensors, {"key": self.key, "iteration": self.iteration}))
 
     def _restore(self, snapshot: Snapshot) -> None:
         path, tensors = self.out / CHECKPOINT, snapshot.tensors
         if snapshot.facts.get("key") != self.key:
             raise BlockedError(f"{path} is of other settings, images or sources. Give another --out, or delete it.")
-        self.network.load_state_dict({n.removeprefix("model/"): t for n, t in tensors.items() if n[:6] == "model/"})
-        for name, parameter in self.network.named_parameters():
-            if (momentum := tensors.get(f"momentum/{name}")) is not None:
-                # As the parameter lies in memory: sums in another order would end in other bits.
-                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-        restore_rng(tensors)
+        restore_training(snapshot, self.network, self.optimizer)
         iteration = snapshot.facts["iteration"]
         assert isinstance(iteration, int)
         self.iteration, self.late = iteration, tensors["late"]

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from dynroute_core.checkpoint import Snapshot, restore_rng, rng_tensors
+from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
 from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
@@ -253,27 +253,13 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Weights, momentum, random state and iteration, as they are between two iterations."""
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum/{name}"] = momentum
-        return Snapshot(tensors | rng_tensors(), {"iteration": self.iteration})
+        return Snapshot(training_tensors(self.model, self.optimizer), {"iteration": self.iteration})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot of the same model and recipe; raises BlockedError where it does not fit."""
-        tensors, iteration = snapshot.tensors, snapshot.facts.get("iteration")
+        iteration = snapshot.facts.get("iteration")
         try:
-            weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
-            self.model.load_state_dict(weights)
-            for name, parameter in self.model.named_parameters():
-                if (momentum := tensors.get(f"momentum/{name}")) is not None:
-                    # As the parameter lies in memory: sums in another order would end in other bits.
-                    buffer = torch.empty_like(parameter).copy_(momentum)
-                    self.optimizer.state[parameter]["momentum_buffer"] = buffer
-                else:
-                    self.optimizer.state.pop(parameter, None)
-            restore_rng(tensors)
+            restore_training(snapshot, self.model, self.optimizer)
         except (RuntimeError, KeyError) as error:
             raise BlockedError(f"the checkpoint does not fit this run ({error}). Delete it to start anew.") from error
         if not isinstance(iteration, int) or not 0 <= iteration <= self.config.iterations:

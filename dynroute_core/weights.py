@@ -10,9 +10,11 @@ schedule, iteration) is left alone.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,7 +31,6 @@ from dynroute_core.original import load_original, own_names
 from dynroute_core.runtime import BlockedError, UsageError, write_whole
 
 MAX_BYTES = 4 << 30  # Layer33 with its optimizer has 0.3 GB
-OWN_PREFIX = "model/"  # of the network's tensors in our checkpoints
 HEAD_PREFIX = "head."
 PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
 
@@ -62,13 +63,20 @@ class Weights:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file of weights. Raises BlockedError where it is no file, too large or unreadable."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The file of weights. Raises BlockedError where it is no file, too large or unreadable."""
     try:
         if path.is_dir():
             raise BlockedError(f"{path} is a folder. Give the file of the weights, such as checkpoint.safetensors.")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise BlockedError(f"{path} has {size >> 20} MB; weights have at most {MAX_BYTES >> 20} MB.")
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            yield file
     except OSError as error:
         raise BlockedError(f"cannot read {path}: {error.strerror or error}. Check the path of the weights.") from error
 
@@ -128,8 +136,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises BlockedError for a file that is missing, truncated, no checkpoint, or a pickle of more than tensors.
     """
-    file_hash(path)
-    with path.open("rb") as file:
+    with _opened(path) as file:
         begin = file.read(9)
     if begin[:4] == b"PK\x03\x04" or begin[:1] == b"\x80":
         tensors = _read_pickle(path)
@@ -203,5 +210,4 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError, ValueError) as error:
         raise BlockedError(f"{path} is truncated or damaged ({_first_line(error)}). Restore it.") from error
-    tensors = load_snapshot(path).tensors
-    return {name.removeprefix(OWN_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(OWN_PREFIX)}
+    return load_snapshot(path).network

@@ -328,7 +328,7 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals, when: Call
 
 @pytest.mark.slow
 def test_an_interrupted_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    settings = ("model.layers=3", "train.iterations=100", "train.checkpoint_every=2", "data.workers=0")
+    settings = ("model.layers=3", "train.iterations=400", "train.checkpoint_every=2", "data.workers=0")
     words = ("--row", "dynamic-c", *SMOKE, "--out", str(tmp_path), "--set", *settings, "--json")
 
     def checkpoint() -> Path | None:
@@ -354,7 +354,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(tmp_path: Path) -> N
     assert row["state"] == "done"
     assert "goes on from its checkpoint" in err
     record = read_record(folder / RECORD)
-    assert (len(record.training.resumed_at), record.training.iterations) == (2, 100)
+    assert (len(record.training.resumed_at), record.training.iterations) == (2, 400)
     assert row["miou_percent"] == record.metrics.miou_percent
     assert Path(row["notebook"]).name == "row.ipynb"
     assert not (folder / "failed.ipynb").exists()
@@ -395,13 +395,17 @@ def test_route_factors_are_those_of_the_cells():
 def test_weights_and_routes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A row is trained, evaluated on a forced route, and its checkpoint is evaluated again as given weights."""
     words = ("--row", "dynamic-raw", *SMOKE, "--set", "data.workers=0", "--json", "--out")
-    assert call(*words, str(tmp_path / "a"), "--route", "static-unet") == EXIT_DONE
+    assert call(*words, str(tmp_path / "a"), "--route", "static-unet", "--export", str(tmp_path / "out")) == EXIT_DONE
     row, forced = json.loads(capsys.readouterr().out)["rows"]
     assert (row["route"], forced["route"]) == ("", "static-unet")
+    assert row["export"] == "" and Path(forced["folder"]).name in forced["export"], "what was asked for is exported"
     own, routed = (read_record(Path(result["record"])) for result in (row, forced))
     assert routed.costs.paper.max_macs < own.costs.paper.all_open_macs
     assert any("forced route static-unet" in mark for mark in routed.marks)
     assert "forced route static-unet" in Path(forced["notebook"]).read_text()
+    assert call(*words, str(tmp_path / "a"), "--route", "image:nobody", "--keep-going") == EXIT_USAGE
+    row, refused = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["state"], refused["state"], refused["route"]) == ("reused", "failed", "image:nobody")
     checkpoint = str(Path(row["folder"]) / CHECKPOINT)
     assert call(*words, str(tmp_path / "b"), "--weights", checkpoint) == EXIT_DONE
     (given,) = json.loads(capsys.readouterr().out)["rows"]

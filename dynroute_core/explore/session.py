@@ -188,9 +188,8 @@ def finished_run(folder: Path) -> tuple[Experiment, Segmenter]:
         raise BlockedError(f"{folder / RECORD} has settings that this version does not know: {error}.") from error
     snapshot = load_snapshot(folder / CHECKPOINT)
     model = Segmenter(chosen.model)
-    weights = {n.removeprefix("model/"): t for n, t in snapshot.tensors.items() if n.startswith("model/")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(snapshot.network)
     except RuntimeError as error:
         raise BlockedError(f"{folder / CHECKPOINT} does not hold this run's network: {error}.") from error
     return chosen, model

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from dynroute_core.cell import RouteFactors
 from dynroute_core.evaluate import ForcedPaths
 from dynroute_core.experiments import Experiment, with_settings
-from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, read_record
+from dynroute_core.record import RECORD, ROUTES, read_record
 from dynroute_core.route_files import IMAGE_PREFIX, find_route
-from dynroute_core.runtime import BlockedError, UsageError
+from dynroute_core.runtime import UsageError
 from dynroute_core.space import ModelConfig, RoutingSpace, path_name
-from dynroute_core.weights import Weights
 
 if TYPE_CHECKING:
     from dynroute_core.launch.rows import Options
@@ -39,20 +38,12 @@ class RouteChoice:
     def of(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
         """The evaluation of a finished run of `experiment` on the route, as an experiment and its options.
 
-        Raises UsageError and BlockedError as `find_route`, and where the run left no checkpoint.
+        Its plan finds the run's weights. Raises UsageError and BlockedError as `find_route`.
         """
-        checkpoint = plan.folder / CHECKPOINT
-        if not checkpoint.exists():
-            raise BlockedError(f"{checkpoint} is missing: a forced route needs the run's weights. Run it with --force.")
         config = read_record(plan.folder / RECORD).config
         model = with_settings(experiment, {"common": "null"} | _paths_of(config)).model
-        forced = self._forced(model, plan.folder / ROUTES)
-        settings = dict(options.settings) | {
-            "evaluate.route": json.dumps(asdict(forced)),
-            "weights": json.dumps(asdict(Weights(file=checkpoint.as_posix()))),
-        }
-        own = {name: settings[name] for name in ("evaluate.route", "weights")}
-        return with_settings(experiment, own), replace(options, settings=settings)
+        forced = {"evaluate.route": json.dumps(asdict(self._forced(model, plan.folder / ROUTES)))}
+        return with_settings(experiment, forced), replace(options, settings=dict(options.settings) | forced)
 
     def _name(self) -> str:
         """As it was asked for; of a file its name, not where it lies."""

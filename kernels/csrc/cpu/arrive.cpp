@@ -35,6 +35,22 @@ bool Network::settle_base(int scale, const Slot& slot) {
   return down || slot.up;
 }
 
+// What a gate sums of one row of pixels, kept by row so that no thread waits for another.
+void Network::sum_row(const Cell& cell, int row, const void* inputs, int width) {
+  const Convolution& reduce = cell.gate->reduce;
+  float* sums = sums_[cell.scale] + static_cast<size_t>(row) * reduce.n;
+  std::memset(sums, 0, sizeof(float) * reduce.n);
+  const void* a[1] = {inputs};
+  Gemm g;
+  g.a = a;
+  g.lda = x_[cell.scale].channels;
+  set_weights(g, reduce);
+  g.rows = 1;
+  g.width = width;
+  g.sums = &sums;
+  k_.gemm(g);
+}
+
 void Network::arrive_rows(const Chunk& chunk, Pieces pieces) {
   const Cell& cell = cells_[chunk.cell];
   const Map& x = x_[cell.scale];
@@ -47,21 +63,7 @@ void Network::arrive_rows(const Chunk& chunk, Pieces pieces) {
       k_.assemble(x.inside(row), in_x_[cell.scale] ? x.inside(row) : nullptr,
                   down ? down_[cell.scale].inside(row) : nullptr, v, x.width, x.channels);
     if (!full_gate) continue;
-    const Convolution& reduce = cell.gate->reduce;
-    float* sums = sums_[cell.scale] + static_cast<size_t>(row) * reduce.n;
-    std::memset(sums, 0, sizeof(float) * reduce.n);
-    const void* a[1] = {x.inside(row)};
-    Gemm g;
-    g.a = a;
-    g.lda = x.channels;
-    g.k = reduce.k;
-    g.b = reduce.weights;
-    g.bias = reduce.bias.data();
-    g.n = reduce.n;
-    g.rows = 1;
-    g.width = x.width;
-    g.sums = &sums;
-    k_.gemm(g);
+    sum_row(cell, row, x.inside(row), x.width);
   }
   if (decisions_[chunk.cell].gated && d_.small_gate) sampled_gate(chunk, pieces);
 }
@@ -97,7 +99,6 @@ void Network::sampled_gate(const Chunk& chunk, Pieces pieces) {
   float* share = pieces.floats(columns.count);
   char* inputs = pieces.take(columns.count * x.pixel);
   for (int j = 0; j < columns.count; ++j) columns.at(j, x.width, first + j, second + j, share + j);
-  const Convolution& reduce = cell.gate->reduce;
   for (int i = 0; i < rows.count; ++i) {
     int above, below;
     float weight;
@@ -105,20 +106,7 @@ void Network::sampled_gate(const Chunk& chunk, Pieces pieces) {
     if (above < chunk.first || above >= chunk.last) continue;
     k_.blend(x.inside(above), x.inside(below), 1 - weight, weight, static_cast<size_t>(x.width) * x.channels, blended);
     k_.sample(blended, first, second, share, columns.count, x.channels, inputs);
-    float* sums = sums_[cell.scale] + static_cast<size_t>(i) * reduce.n;
-    std::memset(sums, 0, sizeof(float) * reduce.n);
-    const void* a[1] = {inputs};
-    Gemm g;
-    g.a = a;
-    g.lda = x.channels;
-    g.k = reduce.k;
-    g.b = reduce.weights;
-    g.bias = reduce.bias.data();
-    g.n = reduce.n;
-    g.rows = 1;
-    g.width = columns.count;
-    g.sums = &sums;
-    k_.gemm(g);
+    sum_row(cell, i, inputs, columns.count);
   }
 }
 

@@ -86,10 +86,7 @@ void Network::run_rows(const Chunk& chunk, Pieces pieces) {
       Gemm g;
       g.a = a;
       g.lda = ld_inputs;
-      g.k = pointwise.k;
-      g.b = pointwise.weights;
-      g.bias = pointwise.bias.data();
-      g.n = pointwise.n;
+      set_weights(g, pointwise);
       g.rows = count;
       g.width = wide;
       g.out = o;
@@ -135,10 +132,7 @@ void Network::send(const Cell& cell, const Decision& d, char* const* h, int firs
   g.scale_in = keep > 0 ? 1 / keep : 1;
   auto along = [&](const Convolution& c, float factor, const Map& to) {
     if (!g.rows) return;
-    g.k = c.k;
-    g.n = c.n;
-    g.b = c.weights;
-    g.bias = c.bias.data();
+    set_weights(g, c);
     g.ldo = to.channels;
     g.scale_out = factor;
     k_.gemm(g);

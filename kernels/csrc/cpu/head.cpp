@@ -31,10 +31,7 @@ void Network::narrow_rows(int scale, int first, int last, Pieces pieces) {
     Gemm g;
     g.a = a;
     g.lda = x.channels;
-    g.k = c.k;
-    g.b = c.weights;
-    g.bias = c.bias.data();
-    g.n = c.n;
+    set_weights(g, c);
     g.rows = 1;
     g.width = x.width;
     g.out = out;
@@ -69,10 +66,7 @@ void Network::predict_rows(int first, int last, Pieces pieces) {
       g.a = a;
       g.out = out;
       g.segments = 1;
-      g.k = fuse_.k;
-      g.n = fuse_.n;
-      g.b = fuse_.weights;
-      g.bias = fuse_.bias.data();
+      set_weights(g, fuse_);
       g.ldo = x.channels;
       g.relu = true;
       k_.gemm(g);
@@ -86,10 +80,7 @@ void Network::predict_rows(int first, int last, Pieces pieces) {
     g.a = a;
     g.out = out;
     g.segments = 3;
-    g.k = predictor_.k;
-    g.n = predictor_.n;
-    g.b = predictor_.weights;
-    g.bias = predictor_.bias.data();
+    set_weights(g, predictor_);
     g.ldo = predictor_.n;
     g.relu = false;
     k_.gemm_logits(g);

@@ -28,6 +28,13 @@ struct Convolution {
   int k = 0, n = 0;  // padded; k per segment
 };
 
+inline void set_weights(Gemm& g, const Convolution& c) {
+  g.k = c.k;
+  g.n = c.n;
+  g.b = c.weights;
+  g.bias = c.bias.data();
+}
+
 struct Gate {
   Convolution reduce;
   std::vector<float> factors, bias;  // paths × width, paths
@@ -125,6 +132,7 @@ class Network {
   void arrive(size_t begin, size_t end, const Forced& forced);
   bool settle_base(int scale, const Slot& slot);
   void arrive_rows(const Chunk& chunk, Pieces pieces);
+  void sum_row(const Cell& cell, int row, const void* inputs, int width);
   void sampled_gate(const Chunk& chunk, Pieces pieces);
   void blend_up(const Map& up, int row, float* v) const;
   void decide(size_t index, const Forced& forced);

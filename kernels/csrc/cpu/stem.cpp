@@ -71,10 +71,7 @@ void Network::stem_rows(const Image& image, int first, int last, Pieces pieces) 
       Gemm g;
       g.a = a;
       g.lda = ld_inputs;
-      g.k = pointwise.k;
-      g.b = pointwise.weights;
-      g.bias = pointwise.bias.data();
-      g.n = pointwise.n;
+      set_weights(g, pointwise);
       g.rows = 1;
       g.width = wide;
       g.out = o;
@@ -90,10 +87,7 @@ void Network::stem_rows(const Image& image, int first, int last, Pieces pieces) 
     g.a = a;
     g.lda = 6;
     g.segments = 3;
-    g.k = first_.k;
-    g.b = first_.weights;
-    g.bias = first_.bias.data();
-    g.n = first_.n;
+    set_weights(g, first_);
     g.rows = 1;
     g.width = width;
     g.out = o;
