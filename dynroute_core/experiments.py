@@ -14,7 +14,9 @@ Profiles and their rules (every row alike; no row is tuned alone):
 At `demo` and `smoke`, with N iterations instead of the published 190 000: the long row keeps its ratio (×560/190), the
 lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up lasts the profile's share of N, the budget's
 start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
-all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size.
+all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size. At `demo` the budget's
+weight λ is multiplied by published lr × 190 000 over the run's lr × N, so that the budget moves the gates as far in N
+iterations as the published one would in its own. (At `smoke`, with 6 iterations, that factor would be thousands.)
 """
 
 from __future__ import annotations
@@ -260,11 +262,16 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
     crop = _multiple(by.crop_share * height)
     model = replace(chosen.model, channels=by.channels, stem_channels=by.stem_channels)
     iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
+    lr = train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor
+    budget = train.budget
+    if budget and chosen.profile == "demo":
+        budget = replace(budget, weight=budget.weight * (train.lr * train.iterations) / (lr * iterations))
     train = replace(
         train,
         iterations=iterations,
         batch=by.batch,
-        lr=train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor,
+        lr=lr,
+        budget=budget,
         warmup_iterations=max(round(by.warmup_share * iterations), 1),
         scales=tuple(round(scale * height) for scale in by.scales),
         crop_height=crop,
