@@ -5,7 +5,7 @@ An operation that changes its input gets it anew before each run, outside the cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ from dynroute_core.engine_torch import Slot, TorchBackend
 from dynroute_core.model import Segmenter
 from dynroute_core.space import SCALES, Cell, ModelConfig, PathName
 from dynroute_kernels import NativeNetwork, NetworkSpec, reference
-from dynroute_kernels.alone import Alone
+from dynroute_kernels.alone import Alone, MapName
 
 LAYER = 3  # the first whose cells have every path that their scale allows; later ones have the same sizes
 FACTOR = 0.7
@@ -61,6 +61,17 @@ class Plain:
 
     def spans(self, x: Tensor) -> Iterator[tuple[int, int]]:
         return strips(x.shape[2], self.backend._rows(x.shape[1], x.shape[3]))
+
+
+def filler(alone: Alone, maps: Sequence[tuple[MapName, int, Tensor]]) -> Callable[[], None]:
+    """Fills these maps (name, scale, values), converted once."""
+    given = [(name, scale, x.to(alone.dtype, memory_format=torch.channels_last)) for name, scale, x in maps]
+
+    def fill() -> None:
+        for name, scale, x in given:
+            alone.fill(name, scale, x)
+
+    return fill
 
 
 class Work:
@@ -157,13 +168,12 @@ def arrival(work: Work, scale: int) -> Task:
         return Subject(run, lambda: into.map.copy_(first))
 
     def native(alone: Alone) -> Subject:
-        def fill() -> None:
-            alone.fill("x", scale, keep)
-            if down is not None:
-                alone.fill("down", scale, down)
-            if up is not None:
-                alone.fill("up", scale, up)
-
+        maps: list[tuple[MapName, int, Tensor]] = [("x", scale, keep)]
+        if down is not None:
+            maps.append(("down", scale, down))
+        if up is not None:
+            maps.append(("up", scale, up))
+        fill = filler(alone, maps)
         return Subject(lambda: alone.arrive(number, came, gated=False), fill, lambda: alone.read("x", scale))
 
     def meaning() -> Tensor:
@@ -189,7 +199,7 @@ def gate(work: Work, scale: int) -> Task:
         factors = torch.empty(len(work.spec.cells[number].paths))
         return Subject(
             lambda: factors.copy_(alone.arrive(number, ["keep"], gated=True)),
-            lambda: alone.fill("x", scale, x),
+            filler(alone, [("x", scale, x)]),
             lambda: factors,
         )
 
@@ -218,7 +228,7 @@ def cell(work: Work, scale: int) -> Task:
     def native(alone: Alone) -> Subject:
         return Subject(
             lambda: alone.cell(number, {"keep": FACTOR}),
-            lambda: alone.fill("x", scale, x),
+            filler(alone, [("x", scale, x)]),
             lambda: alone.read("x", scale),
         )
 
@@ -250,7 +260,7 @@ def path(work: Work, scale: int, name: Literal["up", "down"]) -> Task:
     def native(alone: Alone) -> Subject:
         return Subject(
             lambda: alone.send(number, name, FACTOR),
-            lambda: alone.fill("x", scale, h),
+            filler(alone, [("x", scale, h)]),
             lambda: alone.read(name, target),
         )
 
@@ -275,15 +285,11 @@ def head(work: Work) -> Task:
     def native(alone: Alone) -> Subject:
         out = torch.empty(1, work.spec.classes, *work.sides(0))
 
-        def fill() -> None:
-            for scale, x in enumerate(features):
-                alone.fill("x", scale, x)
-
         def result() -> Tensor:
             alone.head(out[0])
             return out
 
-        return Subject(alone.head, fill, result)
+        return Subject(alone.head, filler(alone, [("x", scale, x) for scale, x in enumerate(features)]), result)
 
     return work.task(
         "head", 0, work.cost.head,

@@ -62,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--size", type=int, nargs=2, help="height and width, multiples of 32 (1024 2048; short: 512 1024)"
     )
-    parser.add_argument("--runs", type=int, help="rounds after the warm-up (9; short: 3)")
+    parser.add_argument("--runs", type=int, help="rounds after the warm-up (5; short: 3)")
     parser.add_argument("--allocator", choices=("default", "keep"), default="default")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file")
@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
         measurements = [
             one
             for task in every_task(given.channels, height, width)
-            for one in measured(task, given.runs or (3 if given.short else 9))
+            for one in measured(task, given.runs or (3 if given.short else 5))
         ]
     finish(
         "operations", f"Operations, C = {given.channels}, {height}x{width}",

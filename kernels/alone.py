@@ -29,6 +29,7 @@ class Alone:
         if height % 32 or width % 32 or min(height, width) < 32:
             raise ValueError(f"{height}×{width}: give multiples of 32.")
         self._network, self._spec, self._size = network, spec, (height, width)
+        self.dtype = network.dtype
         network.call("plan", height, width, torch.get_num_threads())
 
     def fill(self, name: MapName, scale: int, values: Tensor) -> None:
@@ -36,12 +37,12 @@ class Alone:
         shape = self._shape(name, scale)
         if tuple(values.shape) != (1, shape[2], *shape[:2]):
             raise ValueError(f"{name} at scale {scale} of shape {tuple(values.shape)}: give 1×C'×H×W for {shape}.")
-        rows = values[0].permute(1, 2, 0).to(self._network.dtype).contiguous()
+        rows = values[0].permute(1, 2, 0).to(self.dtype).contiguous()
         self._network.call("map", MAP_CODES[name], scale, True, rows.data_ptr())
 
     def read(self, name: MapName, scale: int) -> Tensor:
         """A map, in the network's dtype."""
-        rows = torch.empty(self._shape(name, scale), dtype=self._network.dtype)
+        rows = torch.empty(self._shape(name, scale), dtype=self.dtype)
         self._network.call("map", MAP_CODES[name], scale, False, rows.data_ptr())
         return rows.permute(2, 0, 1)[None]
 
