@@ -12,7 +12,7 @@ from dynroute_core.record import parse, read_file, to_json
 from dynroute_core.runtime import BlockedError, write_whole
 
 SPEED_SCHEMA = 1
-Kind = Literal["inference", "training", "loading"]
+Kind = Literal["inference", "training", "loading", "operations"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class BenchMachine:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One subject at one task. share: of the all-open MACs, where a route was forced. macs: per run, 0 where none are
-    counted. items: images or crops per run. peak_mb: 10⁶ bytes above what the process held before its first run."""
+    counted. items: images or crops per run. peak_mb: 10⁶ bytes above what the process held before its first run.
+    difference: of a compiled operation's result from its meaning's, over the largest value (of labels: the share)."""
 
     part: str
     subject: str
@@ -47,6 +48,7 @@ class Measurement:
     high_ms: float
     runs: int
     peak_mb: float | None = None
+    difference: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
