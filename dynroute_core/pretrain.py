@@ -32,6 +32,7 @@ from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, 
 from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.record import CHECKPOINT, to_json
 from dynroute_core.runtime import (
     EXIT_DONE,
@@ -40,12 +41,13 @@ from dynroute_core.runtime import (
     DynrouteError,
     UsageError,
     pick_device,
+    remove_stale,
     source_hash,
     write_whole,
 )
 from dynroute_core.signals import Signals, locked
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import NonFiniteLossError, TrainConfig, make_optimizer
+from dynroute_core.train import TrainConfig, make_optimizer
 from dynroute_core.weights import save_weights
 
 BACKBONE, RESULT = "backbone.safetensors", "pretrain.json"
@@ -248,6 +250,7 @@ def pretrain(
         raise UsageError("a fixed network's head may read fewer maps: pre-train a row with gates, or network-fix.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Signals() as signals:
+        remove_stale(out)
         return _Pretraining(model, config, data, out, pick_device(device)).finish(report, signals)
 
 
