@@ -127,6 +127,8 @@ def export(
                 "then run the same command again."
             ) from error
         finally:
+            if old.exists() and not done.exists():
+                os.rename(old, done)
             for left in (begun, old):
                 shutil.rmtree(left, ignore_errors=True)
     return done

@@ -162,14 +162,24 @@ class _Pretraining:
             loss.backward()
             value = float(loss.detach())
             if not np.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss is {value} at iteration {self.iteration}. Lower --lr; the last checkpoint is intact."
-                )
+                raise self._not_finite(value)
             self.optimizer.step()
             if self.iteration >= self.iterations - self._late_count():
                 self.late += value
             self.iteration += 1
             yield value
+
+    def _not_finite(self, loss: float) -> NonFiniteLossError:
+        photographs, path = self._photographs(), self.out / CHECKPOINT
+        (positions,) = photographs.batches(self.config.batch, self.iteration, self.iteration + 1)
+        good = f"The last good checkpoint is {path}." if path.exists() else "There is no checkpoint yet."
+        return NonFiniteLossError(
+            f"the loss is {loss} at iteration {self.iteration} (files: {', '.join(map(photographs.file, positions))}). "
+            f"Lower --lr or look at these files. {good}"
+        )
+
+    def _photographs(self) -> TrainPhotographs:
+        return TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
 
     def _late_count(self) -> int:
         return max(self.iterations // 10, 1)
@@ -178,7 +188,7 @@ class _Pretraining:
         return images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
 
     def _loader(self, start: int) -> DataLoader[tuple[Tensor, int]]:
-        photographs = TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
+        photographs = self._photographs()
         batches = photographs.batches(self.config.batch, start, self.iterations)
         return DataLoader(photographs, batch_sampler=batches, num_workers=self.config.workers)
 

@@ -77,7 +77,7 @@ def run_of(server: ForkServer, smoke_streets: Path, tmp_path_factory: pytest.Tem
 def kill_once(server: ForkServer, whole: Whole, attempt: Attempt, rng: random.Random) -> bool:
     """Whether it was killed: at a random moment or, one time in four, by the clock; False where it finished before."""
     if rng.random() < 0.75:
-        code = server.run(replace(attempt, moment=rng.randint(1, len(whole.moments))))
+        code = server.run(replace(attempt, moment=rng.randint(1, 2 * len(whole.moments) // 3)))
     else:
         pid, delay = server.start(attempt), rng.uniform(0, whole.seconds)
         time.sleep(delay)  # the random part of the test, not a wait for anything
@@ -101,7 +101,7 @@ def kill_in_chains(
     seed: int,
     variants: tuple[dict[str, str], ...] = ({},),
 ) -> list[Path]:
-    """Kills, resumes, kills again, at most four times in a row, and then lets it finish; the finished folders.
+    """Kills, resumes, kills again, at most six times in a row, and then lets it finish; the finished folders.
 
     variants: settings that cannot change a number, in turn.
     """
@@ -111,7 +111,7 @@ def kill_in_chains(
         out = place / str(len(ended))
         settings = (whole.attempt.settings or {}) | variants[len(ended) % len(variants)]
         attempt = replace(whole.attempt, out=str(out), said=str(place / "said"), settings=settings)
-        for _ in range(min(4, kills - killed)):
+        for _ in range(min(6, kills - killed)):
             if not kill_once(server, whole, attempt, rng):
                 break
             killed += 1
@@ -203,7 +203,7 @@ def wait_until(ready: object, what: str) -> None:
 
 def test_streets_workers_end_with_a_killed_generation(server: ForkServer, tmp_path: Path) -> None:
     """They are processes of their own, which would wait for another scene for ever."""
-    attempt = Attempt(out=str(tmp_path / "set"), said=str(tmp_path / "said"), workers=2, scenes=60)
+    attempt = Attempt(out=str(tmp_path / "set"), said=str(tmp_path / "said"), workers=2, scenes=24)
     pid = server.start(attempt)
     wait_until(lambda: list((tmp_path / "set").rglob("*.png")), "the first scene")
     os.kill(pid, signal.SIGKILL)

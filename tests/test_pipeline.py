@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import os
 import random
@@ -52,9 +53,14 @@ def finished(tiny: Experiment, streets: Path, tmp_path_factory: pytest.TempPathF
 
 
 def essence(record: Record) -> Record:
-    """A record without what may differ between two attempts at the same run: times and where it was taken up again."""
+    """A record without what may differ between two attempts at the same run: times, where it was taken up again, and
+    settings that cannot change a number."""
     training = replace(record.training, resumed_at=())
-    return replace(record, started="", durations=None, training=training)  # type: ignore[arg-type]
+    config = copy.deepcopy(record.config)
+    for part in ("data", "train"):
+        for name in plan_module.RESULT_NEUTRAL:
+            config[part].pop(name, None)  # type: ignore[attr-defined]
+    return replace(record, started="", durations=None, training=training, config=config)  # type: ignore[arg-type]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
