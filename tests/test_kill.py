@@ -155,7 +155,7 @@ def scalars(folder: Path) -> list[tuple[int, float]]:
 
 def test_training_evaluation_and_records_survive(server: ForkServer, run_of: Whole, tmp_path: Path) -> None:
     variants = ({}, {"data.workers": "1"}, {"train.checkpoint_every": "1"})
-    for out in kill_in_chains(server, run_of, tmp_path, kills=36, seed=SEED, variants=variants):
+    for out in kill_in_chains(server, run_of, tmp_path, kills=28, seed=SEED, variants=variants):
         assert_ended_alike(run_of, out)
 
 
@@ -181,7 +181,7 @@ def test_generated_streets_survive(
     server: ForkServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole = undisturbed(server, Attempt(out="", said=""), tmp_path_factory.mktemp("streets"))
-    for out in kill_in_chains(server, whole, tmp_path, kills=14, seed=SEED + 2):
+    for out in kill_in_chains(server, whole, tmp_path, kills=16, seed=SEED + 2):
         assert contents(out) == contents(whole.folder)
 
 

@@ -308,6 +308,7 @@ def test_what_a_killed_command_left_at_work_is_waited_for(
 
 def test_scratch_folders_of_killed_commands_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("dynroute_core.launch.surroundings.SHORT_PATH", 1000)  # no sockets here
     with scratch_folder() as used:
         left, foreign = tmp_path / "dynroute-left", tmp_path / "dynroute-foreign"
         for folder in (left, foreign):
