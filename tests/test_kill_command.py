@@ -11,7 +11,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,8 +128,15 @@ class Command:
         return self.process.returncode, said
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Where the command has its scratch folders: short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="dr-test-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 def test_the_command_survives_its_kills(
-    smoke_streets: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    smoke_streets: Path, tmp_path: Path, temporary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     print(f"seed {SEED}")
     rng = random.Random(SEED)
@@ -135,8 +144,6 @@ def test_the_command_survives_its_kills(
     whole = run(chosen, data_root=smoke_streets, out=tmp_path_factory.mktemp("whole"), device="cpu").folder
     out = tmp_path / "runs"
     folder = plan(chosen, data_root=smoke_streets, out=out).folder
-    temporary = Path("/tmp") / f"dr-kill-{os.getpid()}"  # short enough for sockets
-    temporary.mkdir()
     left: list[Process] = []
     for number, (name, later, whom) in enumerate(KILLS):
         written = modified(folder / name)
@@ -157,7 +164,6 @@ def test_the_command_survives_its_kills(
     assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
     wait_until(lambda: all(process.is_gone() for process in left), "the end of every process that was left")
     assert not list(temporary.iterdir())
-    temporary.rmdir()
 
 
 def modified(path: Path) -> int:
