@@ -32,6 +32,7 @@ from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, 
 from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.record import CHECKPOINT, to_json
 from dynroute_core.runtime import (
     EXIT_DONE,
@@ -40,12 +41,13 @@ from dynroute_core.runtime import (
     DynrouteError,
     UsageError,
     pick_device,
+    remove_stale,
     source_hash,
     write_whole,
 )
 from dynroute_core.signals import Signals, locked
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import NonFiniteLossError, TrainConfig, make_optimizer
+from dynroute_core.train import TrainConfig, make_optimizer
 from dynroute_core.weights import save_weights
 
 BACKBONE, RESULT = "backbone.safetensors", "pretrain.json"
@@ -160,14 +162,24 @@ class _Pretraining:
             loss.backward()
             value = float(loss.detach())
             if not np.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss is {value} at iteration {self.iteration}. Lower --lr; the last checkpoint is intact."
-                )
+                raise self._not_finite(value)
             self.optimizer.step()
             if self.iteration >= self.iterations - self._late_count():
                 self.late += value
             self.iteration += 1
             yield value
+
+    def _not_finite(self, loss: float) -> NonFiniteLossError:
+        photographs, path = self._photographs(), self.out / CHECKPOINT
+        (positions,) = photographs.batches(self.config.batch, self.iteration, self.iteration + 1)
+        good = f"The last good checkpoint is {path}." if path.exists() else "There is no checkpoint yet."
+        return NonFiniteLossError(
+            f"the loss is {loss} at iteration {self.iteration} (files: {', '.join(map(photographs.file, positions))}). "
+            f"Lower --lr or look at these files. {good}"
+        )
+
+    def _photographs(self) -> TrainPhotographs:
+        return TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
 
     def _late_count(self) -> int:
         return max(self.iterations // 10, 1)
@@ -176,7 +188,7 @@ class _Pretraining:
         return images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
 
     def _loader(self, start: int) -> DataLoader[tuple[Tensor, int]]:
-        photographs = TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
+        photographs = self._photographs()
         batches = photographs.batches(self.config.batch, start, self.iterations)
         return DataLoader(photographs, batch_sampler=batches, num_workers=self.config.workers)
 
@@ -248,6 +260,7 @@ def pretrain(
         raise UsageError("a fixed network's head may read fewer maps: pre-train a row with gates, or network-fix.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Signals() as signals:
+        remove_stale(out)
         return _Pretraining(model, config, data, out, pick_device(device)).finish(report, signals)
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from dynroute_core.marks import augmentation, forced_route, given_weights
+from dynroute_core.marks import augmentation, forced_route, given_weights, left_out
 from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
@@ -64,13 +64,14 @@ class Durations:
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
-    (iterations 0: given weights were evaluated). resumed_at: iterations where training was taken up again."""
+    (iterations 0: given weights). resumed_at: where it was taken up again. skipped: non-finite batches left out."""
 
     iterations: int
     final_loss: float | None
     final_expected_macs: float | None
     resumed_at: tuple[int, ...]
     parameters: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +147,9 @@ class Record:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What sets the evaluation apart from the row's own, in words: given weights, forced route, augmentation."""
-        return tuple(mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config)))
+        """What sets the run apart from the row's own, in words."""
+        found = [mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config))]
+        return (*found, *left_out(self.training.skipped))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +285,8 @@ def _problems(record: Record) -> list[str]:
         for image in record.images:
             if not cost.min_macs - slack <= (macs := getattr(image, f"{name}_macs")) <= cost.max_macs + slack:
                 found.append(f"{name} cost of {image.name} is {macs}")
+    if not 0 <= record.training.skipped <= record.training.iterations:
+        found.append(f"{record.training.skipped} of {record.training.iterations} batches left out")
     if len(record.images) != record.data.val_images:
         found.append(f"{len(record.images)} images listed, {record.data.val_images} evaluated")
     return found

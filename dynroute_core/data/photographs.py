@@ -44,13 +44,20 @@ class TrainPhotographs(Dataset[tuple[Tensor, int]]):
         self.augment = v2.Compose([v2.RandomResizedCrop(crop), v2.RandomHorizontalFlip()])
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+    def file(self, position: int) -> str:
+        """The image at a position of the stream, as it lies in its split."""
+        return str(Path(self.folder.samples[self._index(position)][0]).relative_to(self.folder.root))
+
+    def _index(self, position: int) -> int:
         count = len(self.folder.samples)
         epoch, place = divmod(position, count)
         if self._order[0] != epoch:
             drawn = torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(self.seed, "epoch", epoch)))
             self._order = epoch, drawn
-        image, label = _decoded(self.folder, int(self._order[1][place]))
+        return int(self._order[1][place])
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        image, label = _decoded(self.folder, self._index(position))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_mixed(self.seed, "image", position))
             return _pixels(self.augment(image)), label

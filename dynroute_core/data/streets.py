@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,6 +21,9 @@ from pathlib import Path
 
 import cv2
 from tqdm import tqdm
+
+from dynroute_core.runtime import remove_stale, sync_folder, write_whole
+from dynroute_core.signals import LOCK, locked
 
 from .labels import CITYSCAPES_LABELS
 from .streets_png import encode_png
@@ -105,23 +109,6 @@ def _stems(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
             yield f"{split}/{city}/{city}_{sequence:06d}_{_FRAME:06d}", first + number
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename: a file is there whole or not at all."""
-    for attempt in (1, 2):
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with open(aside, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.replace(aside, path)
-            return
-        except FileNotFoundError:
-            # another run on the same folder swept the file away as stale; both write the same bytes
-            if attempt == 2:
-                raise
-
-
 def _contents(scene: Scene) -> dict[str, bytes]:
     height, width = scene.label_ids.shape
     objects = [{"label": label, "polygon": polygon} for label, polygon in scene.polygons]
@@ -141,14 +128,21 @@ def _make(job: Job) -> None:
     contents = _contents(render(seed, index, height, width))
     for kind, path in _files(Path(root), stem).items():
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, contents[kind])
+            write_whole(path, contents[kind], settle=False)
 
 
 def _start_worker() -> None:
-    """One thread a process, and an interrupt is the parent's business."""
+    """One thread a process; an interrupt is the parent's business, and no worker outlives a killed parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # else it would wait for another job for ever: its own end of the queue keeps the queue open
 
 
 def _read_plan(path: Path) -> object:
@@ -168,9 +162,8 @@ def _claim(root: Path, plan: dict[str, object]) -> None:
         raise ValueError(f"{root} is a file; the street scenes need a folder; give another path")
     root.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, UNFINISHED):
-        path = root / name
-        if path.exists():
-            found = _read_plan(path)
+        with suppress(FileNotFoundError):
+            found = _read_plan(root / name)
             if found != plan:
                 raise ValueError(
                     f"{root} holds another set of street scenes: {_describe(found)}; asked for: "
@@ -185,15 +178,6 @@ def _claim(root: Path, plan: dict[str, object]) -> None:
             f"{root} holds files that are not part of a set of street scenes: {', '.join(foreign[:5])}"
             f"{' …' if len(foreign) > 5 else ''}; give an empty or a new folder"
         )
-
-
-def _sweep(root: Path) -> None:
-    """Remove what an interrupted run left half-written."""
-    for folder in ("leftImg8bit", "gtFine"):
-        for stale in (root / folder).glob("*/*/.*.tmp"):
-            stale.unlink(missing_ok=True)
-    for stale in root.glob(".streets*.tmp"):
-        stale.unlink(missing_ok=True)
 
 
 def _run_jobs(jobs: list[Job], workers: int, progress: bool) -> None:
@@ -249,9 +233,9 @@ def generate_streets(
     processes, None for as many as pay off, at most one per usable core (a script that starts several needs the usual
     `if __name__ == "__main__"` guard); progress: a bar on stderr. The bytes do not depend on `workers`.
 
-    A complete set with the same parameters is left as it is; an interrupted one is completed. The manifest
-    streets.json is written last. Raises ValueError for bad parameters and for a folder that holds another set
-    or other files.
+    A complete set with the same parameters is left as it is; an interrupted one is completed, and one that another
+    process is at work on is waited for. The manifest streets.json is written last. Raises ValueError for bad parameters
+    and for a folder that holds another set or other files, BlockedError where the disk is full.
     """
     root = Path(root)
     _check_size(height, width)
@@ -267,20 +251,38 @@ def generate_streets(
         "train": train, "val": val,
     }  # fmt: skip
     _claim(root, plan)
+    stems = list(_stems({"train": train, "val": val}))
+    if not _is_whole(root, stems):
+        with locked(root, wait=True):
+            _complete(root, plan, stems, workers, progress)
+            (root / LOCK).unlink(missing_ok=True)  # whoever waits for it finds a complete set
+    return root
+
+
+def _is_whole(root: Path, stems: list[tuple[str, int]]) -> bool:
+    if not (root / MANIFEST).exists() or (root / UNFINISHED).exists():
+        return False
+    return all(path.exists() for stem, _ in stems for path in _files(root, stem).values())
+
+
+def _complete(
+    root: Path, plan: dict[str, object], stems: list[tuple[str, int]], workers: int | None, progress: bool
+) -> None:
+    """Make what is missing: after waiting for another process, often nothing."""
+    manifest, unfinished = root / MANIFEST, root / UNFINISHED
+    seed, height, width = (int(str(plan[name])) for name in ("seed", "height", "width"))
     jobs: list[Job] = [
         (str(root), stem, seed, index, height, width)
-        for stem, index in _stems({"train": train, "val": val})
+        for stem, index in stems
         if not all(path.exists() for path in _files(root, stem).values())
     ]
-    manifest, unfinished = root / MANIFEST, root / UNFINISHED
-    if not jobs and manifest.exists():
-        unfinished.unlink(missing_ok=True)
-        return root
     text = (json.dumps(plan, indent=2) + "\n").encode()
-    _sweep(root)
-    if not manifest.exists():
-        _write(unfinished, text)
-    _run_jobs(jobs, _worker_count(workers, len(jobs), height * width), progress)
-    _write(manifest, text)
+    remove_stale(root)
+    if jobs or not manifest.exists():
+        if not manifest.exists():
+            write_whole(unfinished, text)
+        _run_jobs(jobs, _worker_count(workers, len(jobs), height * width), progress)
+        for folder in sorted({path.parent for stem, _ in stems for path in _files(root, stem).values()}):
+            sync_folder(folder)  # before the manifest, which speaks for what is in them
+        write_whole(manifest, text)
     unfinished.unlink(missing_ok=True)
-    return root

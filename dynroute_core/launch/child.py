@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dynroute_core.launch.surroundings import LAST_WORDS_S, in_use
 from dynroute_core.runtime import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ REQUEST, EXECUTED, FAILURE, KERNEL, PROGRESS = (
     "kernel",
     "progress",
 )
-LAST_WORDS_S = 30.0
 
 Parameter = None | bool | int | float | str | list["Parameter"] | dict[str, "Parameter"]
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
@@ -205,7 +205,8 @@ def main(path: Path) -> int:
     request = msgspec.json.decode(path.read_bytes(), type=Request)
     supervisor = os.getppid()
     try:
-        run(request, path.parent)
+        with in_use(path.parent):
+            run(request, path.parent)
     except Exception as error:  # whatever it is, the supervisor must hear of it
         (path.parent / FAILURE).write_bytes(msgspec.json.encode(describe(error)))
         print(f"{type(error).__name__}: {error}", flush=True)
