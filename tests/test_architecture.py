@@ -16,6 +16,7 @@ LEVELS = {
     "published": 0,
     "profiles": 0,
     "marks": 0,
+    "reading": 0,
     "record": 0,
     "runtime": 0,
     "speed_record": 0,
@@ -54,7 +55,9 @@ LEVELS = {
     "explore": 6,
 }
 SIDEWAYS = {
+    ("reading", "runtime"),
     ("record", "marks"),
+    ("record", "reading"),
     ("record", "runtime"),
     ("speed_record", "record"),
     ("speed_record", "runtime"),

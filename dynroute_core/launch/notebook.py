@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from dynroute_core.reading import read_regular
+
 MAX_STREAM = 50_000  # characters of printed text kept per output; log.txt has the rest
 KEPT_METADATA = ("jupyter", "mystnb", "tags")
 INJECTED = "injected-parameters"
@@ -76,9 +78,11 @@ class Dress:
 
 
 def read(path: Path) -> Notebook:
-    """A notebook file with lines joined. Raises ValueError where it is no whole notebook."""
+    """A notebook file with lines joined. Raises ValueError where it is no whole notebook, OSError as `read_regular`."""
     try:
-        found: Notebook = json.loads(path.read_text(encoding="utf-8"))
+        found: Notebook = json.loads(read_regular(path).decode())
+        if not isinstance(found["metadata"], dict):
+            raise TypeError("its metadata are no object")
         for cell in found["cells"]:
             cell["source"] = "".join(cell["source"])  # nbformat writes text as a list of lines, or as text
             for output in cell.get("outputs", []):
@@ -86,7 +90,7 @@ def read(path: Path) -> Notebook:
                     output["text"] = "".join(output["text"])
                 if "data" in output:
                     output["data"] = {kind: _joined(value) for kind, value in output["data"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no whole notebook: {error}") from error
     return found
 
