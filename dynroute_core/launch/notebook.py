@@ -202,12 +202,18 @@ def plain(text: str) -> str:
 def _entitle(cells: list[Cell], title: str) -> None:
     for cell in cells:
         if cell["cell_type"] == "markdown" and re.search(r"(?m)^# ", cell["source"]):
-            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {title}", cell["source"], count=1)
+            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {_as_text(title)}", cell["source"], count=1)
             return
+
+
+def _as_text(title: str) -> str:
+    """A heading's text as it stands: a file's or a route's name may be part of it."""
+    return re.sub(r"[\\`*_\[\]<>$~{}|&]", r"\\\g<0>", " ".join(title.split()))
 
 
 def _admonition(name: str, text: str) -> Cell:
     """In Markdown that JupyterLab, GitHub and the book all show."""
     lines = "\n".join(f"    {line}" for line in plain(text).splitlines() or [""])
+    name = re.sub(r"\W", "", name)  # of an exception: an identifier, and read back from here
     source = f"**This run did not finish: {name}.** Nothing below is a result.\n\n{lines}"
     return {"id": "failure", "cell_type": "markdown", "metadata": {"tags": ["failure"]}, "source": source}
