@@ -37,6 +37,10 @@ def put(plain: dict[str, object], names: Sequence[str], settings: Mapping[str, s
     for key, text in settings.items():
         if key not in names:
             raise suggest("setting", key, names)
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError as error:  # bytes of the command line that are no text
+            raise UsageError(f"--set {key}={text[:60]!a} is no text. Give UTF-8.") from error
         *parents, last = key.split(".")
         place = plain
         for parent in parents:
@@ -46,12 +50,12 @@ def put(plain: dict[str, object], names: Sequence[str], settings: Mapping[str, s
                     f"--set {key}={text[:60]}: {parent} was set to something without {last}. Leave one out."
                 )
             place = inner
-        place[last] = _value(text)
+        place[last] = _value(raw, text)
 
 
-def _value(text: str) -> object:
+def _value(raw: bytes, text: str) -> object:
     """Strict JSON, or the text itself."""
     try:
-        return decode_json(text.encode())
+        return decode_json(raw)
     except ValueError:
         return text

@@ -163,7 +163,11 @@ def test_photographs_that_cannot_be_read_are_named_and_no_other_format_is_tried(
     print(f"photographs: 150 inputs, {refused} refused")
     assert 50 < refused < 150
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    for content in (postscript, b"GIF89a" + bytes(20), png(60_000, 60_000, depth=8, kind=2, pixels=b"")):  # Pillow would run Ghostscript on the first
+    for content in (
+        postscript,
+        b"GIF89a" + bytes(20),
+        png(60_000, 60_000, depth=8, kind=2, pixels=b""),
+    ):  # Pillow would run Ghostscript on the first
         path.write_bytes(content)
         assert isinstance(train[0], BlockedError)
     os.remove(path)

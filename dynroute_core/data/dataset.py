@@ -82,6 +82,14 @@ class SegmentationDataset:
     root: Path
     _kept: dict[int, Sample] = field(init=False, repr=False, compare=False, default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises `DataError` for a name that no record could be written with, after hours of training."""
+        for item in self.items:
+            try:
+                item.name.encode()
+            except UnicodeEncodeError as error:
+                raise DataError(f"{self.root} has a file whose name is no text: {item.name!a}. Rename it.") from error
+
     def __len__(self) -> int:
         return len(self.items)
 
