@@ -105,5 +105,10 @@ def _problems(record: SpeedRecord) -> list[str]:
             found.append(f"{name}: times {one.low_ms}, {one.median_ms}, {one.high_ms} are out of order")
         if not 0 <= one.share <= 1 + 1e-6 or one.macs < 0 or min(one.height, one.width, one.items, one.runs) < 1:
             found.append(f"{name}: a share, count or size is out of range")
+    peaks = record.machine.peak_gmacs_per_s
+    if "torch" not in record.machine.versions or "float32" not in peaks or min(peaks.values()) <= 0:
+        found.append("torch's version or the machine's float32 peak is missing, or a peak is not above 0")
+    if any((one.peak_mb or 0) < 0 for one in record.measurements):
+        found.append("a peak of memory is negative")
     found += [f"goal {goal.text!r} is {goal.measured}" for goal in record.goals if not math.isfinite(goal.measured)]
     return found

@@ -24,6 +24,8 @@ from dynroute_core.nonfinite import NonFiniteLossError, Watch
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
 
+LARGEST_SIDE, MOST_CROPS, MOST_STEPS = 1 << 13, 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -69,6 +71,13 @@ class TrainConfig:
         for name in (*whole, "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        if max(self.crop_height, self.crop_width, *self.scales, self.max_size) > LARGEST_SIDE:
+            raise ValueError(f"crop, scales and max_size are at most {LARGEST_SIDE} pixels")
+        if (
+            self.batch > MOST_CROPS
+            or max(self.iterations, self.warmup_iterations, self.precise_bn_batches) > MOST_STEPS
+        ):
+            raise ValueError(f"give batches of at most {MOST_CROPS} crops, and at most {MOST_STEPS} of them")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"accumulate={self.accumulate} does not divide batch={self.batch}: the parts must be of one size"

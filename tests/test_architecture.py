@@ -16,8 +16,10 @@ LEVELS = {
     "published": 0,
     "profiles": 0,
     "marks": 0,
+    "reading": 0,
     "record": 0,
     "runtime": 0,
+    "settings": 0,
     "speed_record": 0,
     "signals": 0,
     "cost": 1,
@@ -55,8 +57,12 @@ LEVELS = {
     "explore": 6,
 }
 SIDEWAYS = {
+    ("reading", "runtime"),
     ("record", "marks"),
+    ("record", "reading"),
     ("record", "runtime"),
+    ("settings", "reading"),
+    ("settings", "runtime"),
     ("speed_record", "record"),
     ("speed_record", "runtime"),
     ("signals", "runtime"),

@@ -185,7 +185,7 @@ def test_bad_folders(photographs, tmp_path) -> None:
         (tmp_path / "odd" / split / "val" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
         (tmp_path / "odd" / split / "train").mkdir(exist_ok=True)
         (tmp_path / "odd" / split / "train" / "a.png").write_bytes((photographs / "val" / "red" / "0.png").read_bytes())
-    attempt(tmp_path / "odd", "a.png cannot be decoded", batch=2)
+    attempt(tmp_path / "odd", "a.png is not a readable PNG or JPEG file", batch=2)
     with pytest.raises(UsageError, match="batch of at least 2"):
         PretrainConfig(batch=1)
     with pytest.raises(UsageError, match="fixed network"):

@@ -22,7 +22,8 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from dynroute_core.runtime import remove_stale, sync_folder, write_whole
+from dynroute_core.reading import decode_json, read_regular
+from dynroute_core.runtime import UsageError, remove_stale, sync_folder, write_whole
 from dynroute_core.signals import LOCK, locked
 
 from .labels import CITYSCAPES_LABELS
@@ -71,7 +72,7 @@ def _check_size(height: int, width: int) -> None:
             "be the same as elsewhere; install opencv-python >= 4.11"
         )
     if height < MIN_SIDE or width < MIN_SIDE:
-        raise ValueError(
+        raise UsageError(
             f"height × width is {height}×{width}; both must be at least {MIN_SIDE} pixels; give a larger size"
         )
 
@@ -80,12 +81,12 @@ def render_scene(seed: int, index: int, *, height: int, width: int) -> Scene:
     """Scene number `index` (>= 0) of the series `seed` (>= 0).
 
     Returns image H×W×3 uint8 BGR, label_ids H×W uint8, instance_ids H×W uint16 (label id × 1000 + number for
-    classes with instances, else the label id) and polygons. Raises ValueError for a negative seed or index or
+    classes with instances, else the label id) and polygons. Raises UsageError for a negative seed or index or
     a side below 16 pixels, RuntimeError for an OpenCV older than 4.11.
     """
     _check_size(height, width)
     if seed < 0 or index < 0:
-        raise ValueError(f"seed is {seed} and index {index}; neither may be negative; give numbers >= 0")
+        raise UsageError(f"seed is {seed} and index {index}; neither may be negative; give numbers >= 0")
     return render(seed, index, height, width)
 
 
@@ -147,8 +148,8 @@ def _end_with_parent() -> None:
 
 def _read_plan(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        return decode_json(read_regular(path, most_mb=1))
+    except (OSError, ValueError):
         return None
 
 
@@ -157,15 +158,15 @@ def _describe(plan: object) -> str:
 
 
 def _claim(root: Path, plan: dict[str, object]) -> None:
-    """Make `root` ours, or raise ValueError if it holds something else."""
+    """Make `root` ours, or raise UsageError if it holds something else."""
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file; the street scenes need a folder; give another path")
+        raise UsageError(f"{root} is a file; the street scenes need a folder; give another path")
     root.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, UNFINISHED):
         with suppress(FileNotFoundError):
             found = _read_plan(root / name)
             if found != plan:
-                raise ValueError(
+                raise UsageError(
                     f"{root} holds another set of street scenes: {_describe(found)}; asked for: "
                     f"{_describe(plan)}; give an empty folder, or delete this one to make it anew"
                 )
@@ -174,7 +175,7 @@ def _claim(root: Path, plan: dict[str, object]) -> None:
     allowed = {"leftImg8bit", "gtFine", MANIFEST, UNFINISHED} if owned else set()
     foreign = sorted(present - allowed)
     if foreign:
-        raise ValueError(
+        raise UsageError(
             f"{root} holds files that are not part of a set of street scenes: {', '.join(foreign[:5])}"
             f"{' …' if len(foreign) > 5 else ''}; give an empty or a new folder"
         )
@@ -234,18 +235,18 @@ def generate_streets(
     `if __name__ == "__main__"` guard); progress: a bar on stderr. The bytes do not depend on `workers`.
 
     A complete set with the same parameters is left as it is; an interrupted one is completed, and one that another
-    process is at work on is waited for. The manifest streets.json is written last. Raises ValueError for bad parameters
+    process is at work on is waited for. The manifest streets.json is written last. Raises UsageError for bad parameters
     and for a folder that holds another set or other files, BlockedError where the disk is full.
     """
     root = Path(root)
     _check_size(height, width)
     if min(train, val, seed) < 0 or max(train, val) > VAL_OFFSET:
-        raise ValueError(
+        raise UsageError(
             f"train is {train}, val {val}, seed {seed}; counts must be 0 to {VAL_OFFSET}, the seed >= 0; "
             "correct the number"
         )
     if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}; it must be at least 1; give None for one per core")
+        raise UsageError(f"workers is {workers}; it must be at least 1; give None for one per core")
     plan: dict[str, object] = {
         "generator": "streets", "version": GENERATOR_VERSION, "seed": seed, "height": height, "width": width,
         "train": train, "val": val,
