@@ -6,8 +6,9 @@ import fcntl
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from dynroute_core.runtime import BlockedError
 
 LOG = "log.txt"
 LOG_BYTES = 2**20
+LOCK_TRIES, LOCK_AGAIN_S = 5, 0.05
 SHORT_PATH = 60  # sockets have paths of at most 107 bytes; the rest is ours and jupyter_client's
 
 
@@ -39,14 +41,34 @@ def open_log(folder: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise BlockedError(f"cannot write to {folder}: {error.strerror}. Choose another --out folder.") from error
     with log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(log):
             raise BlockedError(
                 f"another process is running this row in {folder}. Wait for it, or give another --out folder."
-            ) from error
+            )
         log.truncate(0)
         yield log
+
+
+def _locked(log: BinaryIO) -> bool:
+    """Locks the log; several tries, since `is_at_work` of another process holds it for a moment."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(LOCK_AGAIN_S)
+    return False
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process, on this machine or another that shares the folder, holds the lock of a run there."""
+    for name in (LOG, ".lock"):  # a notebook's, or of a run without one
+        with suppress(FileNotFoundError), (folder / name).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def shorten(log: BinaryIO) -> None:
