@@ -89,8 +89,8 @@ def test_a_cluster_that_is_not_here_blocks(
 
 
 def test_a_job_calls_for_its_rows_and_seed_and_keeps_everything_else() -> None:
-    words = "--all --seed 3 --seeds 2 --profile smoke --set train.lr=0.1 data.workers=0 --timeout 5 --out o --data streets=d"
-    more = "--route static-unet --cluster slurm --cluster-option partition=gpu --keep-going --json --device cpu"
+    words = "--all --seed 3 --seeds 2 --profile smoke --set train.lr=0.1 data.workers=0 --timeout 5 --out o"
+    more = "--data streets=d --route static-unet --cluster slurm --cluster-option partition=gpu --keep-going --json"
     given = parser("").parse_args([*words.split(), *more.split()])
     made = parser("").parse_args(again(given, ["dynamic-a", "common-a"], 4))
     assert (made.row, made.seed, made.seeds, made.json) == (["dynamic-a", "common-a"], 4, 1, True)
@@ -160,7 +160,11 @@ while True: time.sleep(0.1)
 
     before = signal.signal(signal.SIGUSR2, told)
     try:
-        wake = f"import os, pathlib, time\nwhile not pathlib.Path('mark').exists(): time.sleep(0.05)\nos.kill({os.getpid()}, 12)"
+        wake = f"""
+import os, pathlib, signal, time
+while not pathlib.Path("mark").exists(): time.sleep(0.05)
+os.kill({os.getpid()}, signal.SIGUSR2)
+"""
         with subprocess.Popen([sys.executable, "-c", wake], cwd=tmp_path), pytest.raises(SystemExit):
             work()
     finally:

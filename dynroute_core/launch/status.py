@@ -33,20 +33,22 @@ from dynroute_core.runtime import BlockedError
 
 State = Literal["done", "running", "waiting", "interrupted", "failed", "not started"]
 UNFINISHED = ("running", "waiting")
-_FOLDER = re.compile(r"(?P<profile>smoke|demo|full)-(?P<data>[a-z]+)-seed(?P<seed>\d+)-.*[0-9a-f]{8}")
+_FOLDER = re.compile(r"(?P<profile>smoke|demo|full)-(?P<data>[a-z]+)-seed(?P<seed>\d+)-(?:(?P<mark>.+)-)?[0-9a-f]{8}")
 Name = tuple[str, str, str, int]  # row, profile, data, seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """One run. iteration: trained so far, by its last checkpoint, of iterations; None where not known. log: where to
-    read on, "" where nothing was written. job: the cluster's, "" without one."""
+    """One run. mark: of a forced route or given weights, as its folder's name has it. iteration: trained so far, by its
+    last checkpoint, of iterations; None where not known. log: where to read on, "" where nothing was written. job: the
+    cluster's, "" without one."""
 
     row: str
     profile: str
     data: str
     seed: int
     state: State
+    mark: str = ""
     iteration: int | None = None
     iterations: int | None = None
     message: str = ""
@@ -136,6 +138,7 @@ def _status(folder: Path, handed: tuple[RunName, _Handed] | None) -> RunStatus:
         profile=named["profile"],
         data=named["data"],
         seed=int(named["seed"]),
+        mark=named["mark"] or "",
         state="not started",
         iteration=iteration,
         iterations=iterations,

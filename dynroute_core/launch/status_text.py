@@ -49,7 +49,8 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
     lines = [["row", "profile", "data", "seed", "state", "iterations", ""]]
     for status in found:
         words = [status.row, status.profile, status.data, str(status.seed), status.state, _iterations(status)]
-        lines.append([*words, f"job {status.job}" if status.job and status.state != "done" else ""])
+        job = f"job {status.job}" if status.job and status.state != "done" else ""
+        lines.append([*words, " ".join(word for word in (status.mark, job) if word)])
     text = aligned(lines, right={3, 5})
     for status in found:
         if status.message or (status.log and status.state == "failed"):
