@@ -321,6 +321,17 @@ def test_mean_and_spread_are_those_of_runs_alike(tmp_path: Path) -> None:
     assert seeds_text([(tmp_path, other)]) == ""
 
 
+def test_common_networks_of_other_seeds_are_alike_whatever_paths_they_found(tmp_path: Path) -> None:
+    one = replace(sample_record(row="dynamic-a", profile="smoke"), row="common-a")
+    model = one.config["model"]
+    assert isinstance(model, dict)
+    runs = []
+    for seed in (0, 1):
+        own = {"seed": seed, "model": model | {"paths": [f"{seed}"]}, "common": {"source_key": f"{seed}"}}
+        runs.append((tmp_path, replace(one, seed=seed, config=one.config | own)))
+    assert seeds_text(runs).splitlines()[1].split()[3] == "2"
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Path]:
     """OUT with a run in every state that needs no cluster."""
@@ -406,6 +417,11 @@ def test_what_a_job_said_is_shown_where_the_run_left_nothing(queue: Queue, tmp_p
     answer = {"exit_code": 3, "message": "no data.", "rows": []}
     submission.answer_path(folder, 0).write_text(json.dumps(answer))
     assert (seen().state, seen().message) == ("failed", "no data.")
+    write_record(run / RECORD, sample_record(row="dynamic-c", profile="smoke"))
+    queue.asked.clear()
+    assert (seen().state, queue.asked) == ("done", []), "no cluster is asked where nothing is open"
+    (run / RECORD).unlink()
+    run.rmdir()
     queue.lines = f"{made.name}|N/A|PENDING|BeginTime\n"
     submission.answer_path(folder, 0).unlink()
     assert (seen().state, seen().message) == ("waiting", "PENDING, BeginTime")

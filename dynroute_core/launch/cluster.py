@@ -90,15 +90,24 @@ def _looked_at(session: Session, chain: Sequence[Experiment], plan_row: PlanRow,
     runs: list[_Run] = []
     for experiment in chain:
         if runs and runs[0].state != "reused":  # what is taken from a run can be planned once that is finished
-            runs.append(_Run(experiment, None, runs[0].state))
+            runs.append(_Run(experiment, None, _after(runs[0], waiting)))
             continue
         plan = plan_row(session, experiment)
-        if plan is None:
+        if plan is None:  # it is among the results as blocked, and what is taken from it cannot start either
+            rest = chain[len(runs) + 1 :]
+            session.results.update({session.name(each): not_started(each) for each in rest})
             return runs
         folder = str(plan.folder)
         states = {"reused": plan.finished, "running": is_at_work(plan.folder), "waiting": folder in waiting}
         runs.append(_Run(experiment, plan, next((state for state, holds in states.items() if holds), "submitted")))
     return runs
+
+
+def _after(source: _Run, waiting: set[str]) -> str:
+    """The state of a common network whose source is not finished: in the queue with it, or nowhere."""
+    if source.state != "running":
+        return source.state
+    return "waiting" if source.name.folder in waiting else "not started"
 
 
 def _task(session: Session, chain: Sequence[_Run]) -> Task:

@@ -115,7 +115,7 @@ def _run_folders(out: Path) -> list[Path]:
 def _handed(out: Path) -> dict[str, tuple[RunName, _Handed]]:
     """The latest hand-over of every run, by its folder, or by row and seed where that is not known."""
     every = submissions(out)
-    known = places(every)
+    known = places(each for each in every if not _all_done(each[1]))
     found: dict[str, tuple[RunName, _Handed]] = {}
     for folder, submission in every:
         for index, task in enumerate(submission.tasks):
@@ -126,6 +126,12 @@ def _handed(out: Path) -> dict[str, tuple[RunName, _Handed]]:
                 how = _Handed(folder=folder, submission=submission, task=index, place=place)
                 found.setdefault(run.folder or f"{run.row} {run.profile} {run.data} {run.seed}", (run, how))
     return found
+
+
+def _all_done(submission: Submission) -> bool:
+    """Whether no cluster needs to be asked: every run has left its record."""
+    runs = [run for task in submission.tasks for run in task.runs]
+    return all(run.folder and (Path(run.folder) / RECORD).exists() for run in runs)
 
 
 def _status(folder: Path, handed: tuple[RunName, _Handed] | None) -> RunStatus:
