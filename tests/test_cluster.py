@@ -257,6 +257,8 @@ def test_a_submission_that_fails_leaves_nothing(
     assert code == (130 if isinstance(trouble, KeyboardInterrupt) else EXIT_BLOCKED)
     assert [words[0] for words in queue.asked] == ["scancel"], "what may have reached the queue is taken out of it"
     assert [path.name for path in (tmp_path / "cluster").iterdir()] == [".lock"]
+    queue.trouble = None
+    assert call("--row", "dynamic-c", *SMOKE[:2], "--device", "cuda:99", "--out", tmp_path, "--cluster", "slurm") == 0
     assert "invalid partition" in capsys.readouterr().err or code == 130
 
 
@@ -288,6 +290,7 @@ def test_local_jobs_share_lanes(queue: Queue, tmp_path: Path) -> None:
     (work,) = queue.handed
     seeds = [[parser("").parse_args(each.words).seed for each in lane.commands] for lane in work]
     assert seeds == [[0, 2], [1]]
+    assert call(*words, "--device", "cuda:99") == EXIT_USAGE
     ((_, made),) = submission.submissions(tmp_path)
     assert made.jobs == ("7_0", "7_1", "7_0")
 

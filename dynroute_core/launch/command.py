@@ -152,7 +152,8 @@ def open_session(arguments: argparse.Namespace) -> Session:
         if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
             fitted(each)
     chosen.sort(key=lambda each: (each.seed, each.common is not None))  # a common network comes after its source
-    pick_device(arguments.device)
+    if arguments.cluster != "slurm":  # where jobs are submitted there need not be a GPU
+        pick_device(arguments.device)
     target = None
     if arguments.export:
         from dynroute_core.export import parse_target
