@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -433,6 +434,16 @@ def test_what_a_job_said_is_shown_where_the_run_left_nothing(queue: Queue, tmp_p
 # submitit's local executor, at work: seconds per run
 
 
+def children(parent: int) -> list[int]:
+    """The processes that a process started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[1] == str(parent):
+                found.append(int(path.parent.name))
+    return found
+
+
 @pytest.mark.slow
 def test_local_jobs_resume_fail_and_are_collected(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -447,8 +458,8 @@ def test_local_jobs_resume_fail_and_are_collected(
         wait_for(lambda: checkpointed(tmp_path, 0), "a checkpoint")
         assert call(*words, "--cluster", "local") == EXIT_DONE
         assert answered(capsys)[0]["state"] == "running"
-        (task,) = Path(f"/proc/{made.jobs[0]}/task/{made.jobs[0]}/children").read_text().split()
-        os.kill(int(task), signal.SIGUSR2)  # what the controller sends when the time is up
+        (task,) = children(int(made.jobs[0]))
+        os.kill(task, signal.SIGUSR2)  # what the controller sends when the time is up
         wait_for(lambda: {one.state for one in statuses(tmp_path)} == {"done", "failed"}, "the end of both")
     finally:
         for pid in cluster_queue.local_processes(folder):

@@ -179,11 +179,10 @@ def _submitted(made: Executor, work: Sequence[RowJob]) -> list[str]:
 @contextmanager
 def _surroundings() -> Iterator[None]:
     """What jobs inherit: nothing of a job that this command itself may run in, and no pipe that somebody reads (a local
-    job would hold it open). Files are their owner's alone."""
+    job would hold it open)."""
     from submitit.helpers import clean_env
 
     kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
-    before = os.umask(0o077)
     saved = {number: os.dup(number) for number in (1, 2)}
     try:
         with Path(os.devnull).open("wb") as nowhere:
@@ -196,4 +195,3 @@ def _surroundings() -> Iterator[None]:
         for number, copy in saved.items():
             os.dup2(copy, number)
             os.close(copy)
-        os.umask(before)
