@@ -105,7 +105,11 @@ def normalise(notebook: Notebook, dress: Dress) -> bytes:
     _entitle(cells, dress.title)
     if dress.failure:
         cells.insert(0, _admonition(*dress.failure))
-    own = {"title": dress.title} | ({"stamp": dress.stamp} if dress.stamp else {})
+    own: dict[str, object] = {"title": dress.title}
+    if dress.stamp:
+        own["stamp"] = dress.stamp
+    if dress.failure:
+        own["failure"] = [plain(word) for word in dress.failure]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, OWN: own}
     made = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -132,11 +136,22 @@ def _joined(value: object) -> object:
 
 def stamp_of(path: Path) -> str:
     """The stamp in a file that `normalise` made; empty where there is no such file or no stamp."""
+    return str(_own(path).get("stamp", ""))
+
+
+def failure_of(path: Path) -> tuple[str, str] | None:
+    """(name, text) of the failure in a file that `normalise` made; None where there is no such file or failure."""
+    failure = _own(path).get("failure")
+    return (str(failure[0]), str(failure[1])) if isinstance(failure, list) and len(failure) == 2 else None
+
+
+def _own(path: Path) -> dict[str, object]:
+    """Our part of a notebook's metadata; empty where there is none."""
     try:
         own = read(path)["metadata"].get(OWN)
     except (OSError, ValueError):
-        return ""
-    return str(own.get("stamp", "")) if isinstance(own, dict) else ""
+        return {}
+    return own if isinstance(own, dict) else {}
 
 
 def tags(cell: Cell) -> list[str]:

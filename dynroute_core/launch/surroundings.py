@@ -21,6 +21,7 @@ from dynroute_core.signals import locked
 LOG = "log.txt"
 LAST_WORDS_S = 30.0  # for the checkpoint of a kernel whose command was killed
 LOOK_EVERY_S = 0.1
+GLANCE_S = 0.25  # for so long another process may look whether anybody is at work
 PREFIX, IN_USE = "dynroute-", "in-use"
 LOG_BYTES = 2**20
 SHORT_PATH = 60  # sockets have paths of at most 107 bytes; the rest is ours and jupyter_client's
@@ -55,21 +56,32 @@ def open_log(folder: Path) -> Iterator[BinaryIO]:
 
 
 def _lock_log(log: BinaryIO, folder: Path) -> None:
-    until = time.monotonic() + LAST_WORDS_S + 10.0
-    waited = False
+    begin, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
-            if time.monotonic() > until:
+            waited = time.monotonic() - begin
+            if waited > LAST_WORDS_S + 10.0:
                 raise BlockedError(
                     f"another process is still writing to {folder / LOG}. End it, or give another --out folder."
                 ) from error
-            if not waited:
+            if waited > GLANCE_S and not told:
                 print(f"waiting for what a killed command left at work on {folder}", file=sys.stderr, flush=True)
-            waited = True
+                told = True
             time.sleep(LOOK_EVERY_S)
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process, on this machine or another that shares the folder, holds the lock of a run there."""
+    for name in (LOG, ".lock"):  # a notebook's, or of a run without one
+        with suppress(FileNotFoundError), (folder / name).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def shorten(log: BinaryIO) -> None:
