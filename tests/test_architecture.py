@@ -30,6 +30,7 @@ LEVELS = {
     "losses": 3,
     "metrics": 3,
     "checkpoint": 3,
+    "distributed": 3,
     "original": 3,
     "weights": 3,
     "engine": 3,
