@@ -131,6 +131,21 @@ def require_even(batch: int, parts: int, processes: int) -> None:
         )
 
 
+def team_device(device: str, processes: int) -> str:
+    """cpu or cuda: what so many processes compute on. Raises UsageError where there are fewer GPUs."""
+    found = torch.cuda.device_count()
+    kind = ("cuda" if found else "cpu") if device == "auto" else device
+    if processes < 1 or kind not in ("cpu", "cuda"):
+        raise UsageError(f"{processes} processes on {device}: give at least 1, and cpu, cuda or auto.")
+    if kind == "cuda" and processes > found:
+        raise UsageError(
+            f"{processes} processes need a GPU each, and torch sees {found}. Give --gpus {found} or fewer, or --procs."
+            if found
+            else f"{processes} processes need a GPU each, and torch sees none. Give --procs to run on the CPU."
+        )
+    return kind
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Team]:
     """This process's team, by the environment that the elastic agent gives its workers. device: cpu or cuda."""

@@ -28,12 +28,13 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dynroute_core import pipeline
+from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment
 from dynroute_core.launch.progress import Tail
 from dynroute_core.launch.worker import PROGRESS, REQUEST, Failure, Request, failures
 from dynroute_core.pipeline import Progress, Report, Run, plan
 from dynroute_core.record import RECORD, read_record
-from dynroute_core.runtime import DynrouteError, UsageError
+from dynroute_core.runtime import DynrouteError
 
 MAX_RESTARTS = 3
 LAST_WORDS = 4000  # characters of a worker's standard error that are shown
@@ -77,21 +78,6 @@ def run(
         with _told(folder, report):
             _run_workers(folder, processes, max_restarts)
     return Run(planned.folder, read_record(planned.folder / RECORD), False, planned.reason)
-
-
-def team_device(device: str, processes: int) -> str:
-    """cpu or cuda: what so many processes compute on. Raises UsageError where there are fewer GPUs."""
-    found = torch.cuda.device_count()
-    kind = ("cuda" if found else "cpu") if device == "auto" else device
-    if processes < 1 or kind not in ("cpu", "cuda"):
-        raise UsageError(f"{processes} processes on {device}: give at least 1, and cpu, cuda or auto.")
-    if kind == "cuda" and processes > found:
-        raise UsageError(
-            f"{processes} processes need a GPU each, and torch sees {found}. Give --gpus {found} or fewer, or --procs."
-            if found
-            else f"{processes} processes need a GPU each, and torch sees none. Give --procs to run on the CPU."
-        )
-    return kind
 
 
 def _run_workers(folder: Path, processes: int, max_restarts: int) -> None:
