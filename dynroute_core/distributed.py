@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import Function, FunctionCtx
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -151,8 +152,14 @@ def joined(device: str) -> Iterator[Team]:
     """This process's team, by the environment that the elastic agent gives its workers. device: cpu or cuda."""
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing needs to be heard outside
-    dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
-    yield Team(dist.get_rank(), dist.get_world_size())
+    store, rank, size = next(rendezvous("env://"))
+    # The agent keeps one store for all attempts (torch 2.14): without a name of its own, an attempt finds the addresses
+    # of processes that are gone.
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    store = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
+    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    yield Team(rank, size)
     dist.destroy_process_group()  # not after an error: others may be in the middle of a word, and the agent ends them
 
 
