@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from dynroute_core.common import OPEN_PATHS, common_network, start_weights
 from dynroute_core.curve import Meter, late_mean, tensorboard
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.distributed import ALONE, Team
 from dynroute_core.engine import InferenceEngine
-from dynroute_core.evaluate import Evaluation, Predictor, evaluate, predictor
+from dynroute_core.evaluate import Evaluation, Predictor, collected, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
@@ -106,8 +107,10 @@ def run(
     device: str = "auto",
     force: bool = False,
     report: Report | None = None,
+    team: Team = ALONE,
 ) -> Run:
     """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
+    team: the processes that call this together, of which the first alone writes files (`launch.elastic` starts them).
 
     Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
     NonFiniteLossError, and KeyboardInterrupt on SIGINT and SIGTERM, after writing a checkpoint.
@@ -121,27 +124,30 @@ def run(
     if planned.finished:
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
     planned.folder.mkdir(parents=True, exist_ok=True)
-    with locked(planned.folder), Signals() as signals:
-        planned = plan_opened(experiment, data, out, force=force)  # again: another process may have finished it since
-        if planned.finished:
-            return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
-        remove_stale(planned.folder, WRITTEN)
-        if force:
-            for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
-                (planned.folder / name).unlink(missing_ok=True)
-        write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
-        if experiment.common is not None:
-            images, total = eval_samples(data.train, experiment.data.workers), len(data.train)
-            experiment = common_network(
-                experiment,
-                images,
-                data.train_fingerprint,
-                planned.folder,
-                chosen_device,
-                each=lambda done: say(Progress("paths", done, total, "counting open paths")),
-            )
-            require_route(experiment)
-        record = _Attempt(experiment, data, planned, chosen_device, say, signals).finish()
+    with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
+        with team.leader_first():
+            # Again: another process may have finished it since; what --force is to clear, the leader clears first.
+            planned = plan_opened(experiment, data, out, force=force and team.leads)
+            if planned.finished:
+                return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
+            if team.leads:
+                remove_stale(planned.folder, WRITTEN)
+                if force:
+                    for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
+                        (planned.folder / name).unlink(missing_ok=True)
+                write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
+            if experiment.common is not None:
+                images, total = eval_samples(data.train, experiment.data.workers), len(data.train)
+                experiment = common_network(
+                    experiment,
+                    images,
+                    data.train_fingerprint,
+                    planned.folder,
+                    chosen_device,
+                    each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+                )
+                require_route(experiment)
+        record = _Attempt(experiment, data, planned, chosen_device, say, signals, team).finish()
     return Run(planned.folder, record, False, planned.reason)
 
 
@@ -149,10 +155,17 @@ class _Attempt:
     """One attempt at a run: from the last checkpoint, if any, to the record."""
 
     def __init__(
-        self, experiment: Experiment, data: Opened, planned: Plan, device: torch.device, say: Report, signals: Signals
+        self,
+        experiment: Experiment,
+        data: Opened,
+        planned: Plan,
+        device: torch.device,
+        say: Report,
+        signals: Signals,
+        team: Team,
     ) -> None:
         self.experiment, self.data, self.folder, self.key = experiment, data, planned.folder, planned.key
-        self.device, self.say, self.signals = device, say, signals
+        self.device, self.say, self.signals, self.team = device, say, signals, team
         self.source = source_facts()  # of the code that is running, whatever happens to the files meanwhile
         keep_freed_memory()
         torch.use_deterministic_algorithms(experiment.train.deterministic, warn_only=True)
@@ -160,13 +173,14 @@ class _Attempt:
         self.model = Segmenter(experiment.model).to(device)
         if experiment.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.trainer = Trainer(self.model, experiment.train)
+        self.trainer = Trainer(self.model, experiment.train, team)
         self.meter = Meter(experiment.model.classes, experiment.train.iterations, device)
         self.points: list[CurvePoint] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.durations = Durations(train_s=0.0, precise_bn_s=0.0, evaluate_s=0.0)
         self.resumed_at: list[int] = []
         self.saved_at: int | None = None
+        self.processes = [team.size]
         self.trained = False
         if (self.folder / CHECKPOINT).exists():
             self._restore(load_snapshot(self.folder / CHECKPOINT))
@@ -174,6 +188,7 @@ class _Attempt:
             self._take(experiment.weights)
         elif experiment.common is not None and experiment.common.fine_tune:
             start_weights(self.model, experiment, self.folder.parent.parent)
+        team.wait()  # until every process has read the checkpoint: from here on it changes
 
     def finish(self) -> Record:
         if not self.trained:
@@ -185,10 +200,17 @@ class _Attempt:
         engine = InferenceEngine(self.model, backend=self.experiment.evaluate.backend)
         predict = predictor(engine, self.experiment.evaluate)
         evaluation = self._evaluate(predict)
+        self._add_seconds("evaluate_s", time.perf_counter() - begin)
+        if self.team.leads:
+            self._write(evaluation, predict, engine.describe())
+        self.team.wait()
+        return read_record(self.folder / RECORD)
+
+    def _write(self, evaluation: Evaluation, predict: Predictor, backend: str) -> None:
+        """What the run leaves, the record last."""
         routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation)
         write_whole(self.folder / ROUTES, to_json(routes))
         write_curve(self.folder / CURVE, self.points)
-        self._add_seconds("evaluate_s", time.perf_counter() - begin)
         record = make_record(
             self.experiment,
             key=self.key,
@@ -199,13 +221,13 @@ class _Attempt:
             fingerprints=(self.data.train_fingerprint, self.data.val_fingerprint),
             train_images=len(self.data.train),
             device=self.device,
-            backend=engine.describe(),
+            backend=backend,
+            processes=tuple(self.processes),
             durations=self.durations,
             training=self._training_facts(),
         )
         write_examples(self.folder, record, predict, self.data.val, self.experiment.evaluate, self.device)
         write_record(self.folder / RECORD, record)
-        return record
 
     def _take(self, weights: Weights) -> None:
         """Begins with weights from a file. To evaluate, that is all: what is saved is the same in our own format."""
@@ -227,6 +249,7 @@ class _Attempt:
             start=start,
             stop=stop,
             workers=data.workers,
+            places=self.team.places(train.batch, train.accumulate),
             cache=None if data.cache else False,
             pin_memory=self.device.type == "cuda",
         )
@@ -236,7 +259,8 @@ class _Attempt:
         begin, before = time.perf_counter(), self.durations.train_s
         saved = begin
         self.signals.hold()
-        with self._named_checkpoint(), tensorboard(self.folder / "events", self.trainer.iteration) as log:
+        log = tensorboard(self.folder / "events", self.trainer.iteration) if self.team.leads else nullcontext()
+        with self._named_checkpoint(), log as write:
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
@@ -246,12 +270,15 @@ class _Attempt:
                 if (point := self.meter.add(state, self.durations.train_s)) is not None:
                     self.points.append(point)
                     self.say(Progress("train", done, total, _curve_text(point)))
-                    log(point)
+                    if write is not None:
+                        write(point)
                 due = done % self.experiment.train.checkpoint_every == 0 or done == total
-                if due or self.signals.pending or now - saved > CHECKPOINT_SECONDS:
+                stop = self.team.any(self.signals.pending)  # at one iteration in every process, or some would wait
+                if due or stop or now - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.perf_counter()
-                self.signals.raise_pending()
+                if stop:
+                    raise KeyboardInterrupt
         self.signals.release()
 
     @contextmanager
@@ -278,17 +305,19 @@ class _Attempt:
         self._add_seconds("precise_bn_s", time.perf_counter() - begin)
 
     def _evaluate(self, predict: Predictor) -> Evaluation:
-        done = 0
+        done, val = 0, self.data.val
+        mine = replace(val, items=tuple(val.items[index] for index in self.team.dealt(len(val))))
 
         def each(_: object) -> None:
             nonlocal done
-            done += 1
-            self.say(Progress("evaluate", done, len(self.data.val), "evaluating"))
+            done = min(done + self.team.size, len(val))
+            self.say(Progress("evaluate", done, len(val), "evaluating"))
 
-        samples = eval_samples(self.data.val, self.experiment.data.workers)
+        samples = eval_samples(mine, self.experiment.data.workers)
         classes = self.experiment.model.classes
         config = self.experiment.evaluate
-        return evaluate(predict, samples, config, classes=classes, device=self.device, each=each)
+        own = evaluate(predict, samples, config, classes=classes, device=self.device, each=each)
+        return collected(own, [item.name for item in val.items], self.team)
 
     def _training_facts(self) -> TrainingFacts:
         iterations = self.trainer.iteration
@@ -305,6 +334,8 @@ class _Attempt:
         self.durations = Durations(**(asdict(self.durations) | {name: getattr(self.durations, name) + seconds}))
 
     def _save(self) -> None:
+        if not self.team.leads:
+            return
         self.trainer.require_finite()
         snapshot = self.trainer.snapshot()
         facts = snapshot.facts | {
@@ -313,6 +344,7 @@ class _Attempt:
             "started": self.started,
             "durations": asdict(self.durations),
             "resumed_at": self.resumed_at,
+            "processes": self.processes,
         }
         write_curve(self.folder / CURVE, self.points)  # first: a checkpoint must never be ahead of its curve
         save_snapshot(self.folder / CHECKPOINT, Snapshot(snapshot.tensors | self.meter.tensors(), facts))
@@ -330,10 +362,12 @@ class _Attempt:
             self.started = str(facts["started"])
             self.durations = msgspec.convert(facts["durations"], Durations)
             self.resumed_at = msgspec.convert(facts["resumed_at"], list[int])
+            before = msgspec.convert(facts["processes"], list[int])
         except (KeyError, RuntimeError, msgspec.ValidationError) as error:
             raise BlockedError(f"{path} is incomplete ({error}). Delete it to start the run anew.") from error
         curve = read_curve(self.folder / CURVE)
         self.points = [point for point in curve if point.iteration < self.trainer.iteration]
+        self.processes = before if self.trained or before[-1:] == self.processes else before + self.processes
         if not self.trained:
             self.resumed_at.append(self.trainer.iteration)
 

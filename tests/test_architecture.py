@@ -33,6 +33,7 @@ LEVELS = {
     "metrics": 3,
     "checkpoint": 3,
     "nonfinite": 1,
+    "distributed": 3,
     "original": 3,
     "weights": 3,
     "engine": 3,
