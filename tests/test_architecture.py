@@ -18,6 +18,7 @@ LEVELS = {
     "marks": 0,
     "record": 0,
     "runtime": 0,
+    "soak_record": 0,
     "speed_record": 0,
     "signals": 0,
     "cost": 1,
@@ -56,6 +57,8 @@ LEVELS = {
 SIDEWAYS = {
     ("record", "marks"),
     ("record", "runtime"),
+    ("soak_record", "record"),
+    ("soak_record", "runtime"),
     ("speed_record", "record"),
     ("speed_record", "runtime"),
     ("signals", "runtime"),

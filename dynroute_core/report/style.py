@@ -140,6 +140,14 @@ def svg_picture(body: str, *, width: float, height: float, alt: str) -> Picture:
     return Picture(_unique_ids(_root(body, f"0 0 {width:g} {height:g}")), alt)
 
 
+def standalone(shown: Picture) -> str:
+    """The figure as a file of its own, for pages that can only name one: with its text alternative as title, and in
+    colours that follow the reader's light or dark scheme, since no page lends it any."""
+    colours = "svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}"
+    head = f'role="img"><title>{escape(shown.alt)}</title><style>{colours}</style>'
+    return shown.svg.replace('aria-hidden="true" focusable="false">', head, 1) + "\n"
+
+
 def data_uri(kind: str, content: bytes) -> str:
     """Bytes of a PNG or JPEG (`kind`: png, jpeg) as an address that needs no file."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
