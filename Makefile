@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST_PYTHON ?= python3.11
+MINIMAL := build/minimal
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf bench kernels sanitize cuda-check clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf bench kernels sanitize cuda-check audit test-minimal soak clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -49,6 +51,20 @@ sanitize: $(READY)  ## the CPU kernels' tests under AddressSanitizer and UBSan (
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
 	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py
+
+soak: $(READY)  ## a thousand small runs in one process: does anything grow? (half an hour; results/soak)
+	$(BIN)/python benchmarks/soak.py
+
+audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. Exit codes: supply/audit.py
+	$(BIN)/python -m pip install --quiet --editable '.[audit]'
+	$(BIN)/python supply/audit.py
+
+test-minimal:  ## the core's tests with the lowest versions that pyproject.toml allows, on the oldest Python
+	$(OLDEST_PYTHON) -m venv --clear $(MINIMAL)
+	$(MINIMAL)/bin/python supply/minimal.py requirements > $(MINIMAL)/requirements.txt
+	$(MINIMAL)/bin/python -m pip install --quiet --requirement $(MINIMAL)/requirements.txt
+	$(MINIMAL)/bin/python -m pip install --quiet --no-deps --editable .
+	$(MINIMAL)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" $$($(MINIMAL)/bin/python supply/minimal.py tests)
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -21,12 +21,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from dynroute_core.checkpoint import FORMAT, MisfitError, load_snapshot, misfits, require_fit
+from dynroute_core.checkpoint import (
+    FORMAT,
+    MisfitError,
+    load_snapshot,
+    misfits,
+    require_fit,
+    safetensors_metadata,
+    safetensors_tensors,
+)
 from dynroute_core.model import Segmenter
 from dynroute_core.original import load_original, own_names
 from dynroute_core.reading import open_regular
@@ -234,9 +241,8 @@ def _first_line(error: Exception) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("format") != FORMAT:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if safetensors_metadata(path).get("format") != FORMAT:
+            return safetensors_tensors(path)
     except Exception as error:  # headers may name types that torch lacks, and shapes that no tensor has
         raise BlockedError(f"{path} is truncated or damaged ({_first_line(error)}). Restore it.") from error
     return load_snapshot(path).network

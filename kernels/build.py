@@ -3,12 +3,13 @@
 The sources take plain pointers and include no torch header, so a build takes seconds. A library is named by a hash of
 what it was made from (sources, flags, torch, compiler). It is built in a folder of its own and moved into place whole:
 two processes that build at once both end with a good library, and one that is killed leaves nothing that another waits
-for. Cache: TORCH_EXTENSIONS_DIR, else torch_extensions in XDG_CACHE_HOME or ~/.cache.
+for. Where, and what may be loaded from there: `cache.py`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -17,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
+
+from dynroute_kernels import cache
 
 SOURCES = Path(__file__).resolve().parent / "csrc" / "cpu"
 FLAGS = ("-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi")  # psabi: vectors by value
@@ -48,20 +50,13 @@ def missing() -> list[str]:
     return lacking if ninja() else [*lacking, "ninja (pip install ninja)"]
 
 
-def cache_folder() -> Path:
-    given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
-
-
 def built(*, sanitized: bool = False) -> Path | None:
     """The library of these sources, if it was built before. Without a compiler, whichever compiler built it."""
     flags = _flags(sanitized)
     if compiler() is not None:
         path = _target(flags)
         return path if path.is_file() else None
-    return next(iter(sorted(cache_folder().glob(f"dynroute_cpu_{_key(flags)}_*.so"))), None)
+    return next(iter(sorted(cache.folder().glob(f"dynroute_cpu_{_key(flags)}_*.so"))), None)
 
 
 def build(*, sanitized: bool = False) -> Path:
@@ -75,20 +70,30 @@ def build(*, sanitized: bool = False) -> Path:
     flags = _flags(sanitized)
     target = _target(flags)
     print(f"dynroute_kernels: compiling the CPU kernels into {target} (once)", file=sys.stderr)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    cache.make(target.parent)
     folder = Path(tempfile.mkdtemp(prefix="dynroute_cpu_", dir=target.parent))
     try:
         _compile(target.stem, flags, folder)
-        os.replace(folder / f"{target.stem}.so", target)
+        cache.place(folder / f"{target.stem}.so", target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
-@cache
+def refuse(path: Path) -> None:
+    """Raises BuildError for a library that somebody else may have put there."""
+    if against := cache.danger(path):
+        raise BuildError(
+            f"{path} is not loaded, since {against}, and loading it would run it. Delete it, and name a folder of your "
+            "own in TORCH_EXTENSIONS_DIR."
+        )
+
+
+@functools.cache
 def library() -> ctypes.CDLL:
     """The kernels, compiled if need be, with the types of their functions. Raises BuildError."""
     path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")))
+    refuse(path)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -134,7 +139,7 @@ def _compile(name: str, flags: Sequence[str], folder: Path) -> None:
         raise BuildError(f"the CPU kernels do not compile with {compiler()}:\n{error}") from error
 
 
-@cache
+@functools.cache
 def _compiler_version() -> str:
     found = compiler()
     if found is None:
@@ -151,4 +156,4 @@ def _key(flags: Sequence[str]) -> str:
 
 def _target(flags: Sequence[str]) -> Path:
     made_by = hashlib.sha256(_compiler_version().encode()).hexdigest()[:8]
-    return cache_folder() / f"dynroute_cpu_{_key(flags)}_{made_by}.so"
+    return cache.folder() / f"dynroute_cpu_{_key(flags)}_{made_by}.so"

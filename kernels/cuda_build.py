@@ -7,15 +7,17 @@ that holds a hash of the sources. Raises BuildError, with what is missing, where
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
+from dynroute_kernels import cache
 from dynroute_kernels.cuda_problems import PROBLEMS
 
 SOURCES = Path(__file__).resolve().parent / "csrc" / "cuda"
@@ -44,7 +46,7 @@ def check_command(architecture: str, output: Path) -> list[str]:
     return [_nvcc(), *NVCC_FLAGS, f"-arch=sm_{architecture}", "-c", str(SOURCES / "operators.cu"), "-o", str(output)]
 
 
-@cache
+@functools.cache
 def gpu_library() -> ctypes.CDLL:
     """The kernels for the current GPU, built on first use (one line on stderr says so)."""
     import torch
@@ -56,7 +58,7 @@ def gpu_library() -> ctypes.CDLL:
     return library
 
 
-@cache
+@functools.cache
 def emulator_library() -> ctypes.CDLL:
     """The kernels as plain C++, run by `csrc/cuda/host/emulator.cpp`: what they compute, slowly, without a GPU."""
     compiler = find_cxx()
@@ -75,30 +77,31 @@ def _nvcc() -> str:
     return nvcc
 
 
-def _cache_folder() -> Path:
-    given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    return Path(given) if given else Path.home() / ".cache" / "torch_extensions"
-
-
 def _built(name: str, command: Sequence[str]) -> Path:
     """The shared library that `command` makes, from the cache where these sources and flags were built before."""
     digest = hashlib.sha256(" ".join(command).encode())
     for source in sorted(SOURCES.rglob("*.*")):
         digest.update(source.read_bytes())
-    target = _cache_folder() / f"dynroute_{name}_{digest.hexdigest()[:16]}.so"
+    target = cache.folder() / f"dynroute_{name}_{digest.hexdigest()[:16]}.so"
     if target.is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    cache.make(target.parent)
     print(f"Building {target.name} with {command[0]} (once).", file=sys.stderr)
-    part = target.with_suffix(f".{os.getpid()}.part")
-    done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    part.replace(target)
+    folder = Path(tempfile.mkdtemp(prefix="dynroute_cuda_", dir=target.parent))
+    try:
+        part = folder / target.name
+        done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        cache.place(part, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
 def _load(path: Path) -> ctypes.CDLL:
+    if against := cache.danger(path):
+        raise BuildError(f"{path} is not loaded, since {against}: name a folder of your own in TORCH_EXTENSIONS_DIR.")
     library = ctypes.CDLL(str(path))
     for name, problem in PROBLEMS.items():
         entry = getattr(library, f"dynroute_{name}")

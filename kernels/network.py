@@ -201,6 +201,11 @@ class NativeNetwork:
         """`native bfloat16, avx512_bf16, 2 threads`."""
         return f"native {str(self.dtype).removeprefix('torch.')}, {self.isa}, {torch.get_num_threads()} threads"
 
+    @property
+    def arena_bytes(self) -> int:
+        """Of the block that holds every map of the last image's size; 0 before the first image."""
+        return int(self._library.dynroute_arena_bytes(self._network))
+
     def logits(
         self, image: Tensor, out: Tensor, mask: Sequence[bool] | None = None, gate_factors: bool = False
     ) -> ImageResult:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from dynroute_core.report import markup
 from dynroute_core.report.finished import ROOT
+from dynroute_core.report.style import shown_in_page
 from dynroute_core.runtime import UsageError
 
 SECTIONS = {"readme_data": "Data", "readme_run": "What a run leaves", "readme_troubleshooting": "Troubleshooting"}
@@ -33,13 +35,28 @@ def _part(name: str) -> str:
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
 
 
+def with_figures(text: str) -> str:
+    """A text whose pictures, SVG files that `style.standalone` wrote, stand in the page itself, in the page's colours.
+
+    Raises UsageError for a picture that is not there or is none of those.
+    """
+
+    def inline(match: re.Match[str]) -> str:
+        path = ROOT / match[2]
+        if not path.is_file():
+            raise UsageError(f"{match[2]} is shown in a text of the repository, but there is no such file.")
+        return markup.figure(shown_in_page(path.read_text(encoding="utf-8")))
+
+    return re.sub(r"(?m)^!\[([^\]]*)\]\(([^)]+\.svg)\)$", inline, text)
+
+
 def _section(heading: str) -> Callable[[], str]:
     return lambda: section(heading)
 
 
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     **{name: _section(heading) for name, heading in SECTIONS.items()},
-    "log": lambda: without_heading("LOG.md"),
+    "log": lambda: with_figures(without_heading("LOG.md")),
     "changelog": lambda: without_heading("CHANGELOG.md"),
     "kernels_cpu": lambda: _part("kernels/README.md"),
     "kernels_cuda": lambda: _part("kernels/csrc/cuda/README.md"),

@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from dynroute_core.runtime import UsageError
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -138,6 +140,26 @@ def picture(figure: Figure, *, alt: str) -> Picture:
 def svg_picture(body: str, *, width: float, height: float, alt: str) -> Picture:
     """SVG elements drawn on width × height units as a `Picture`. Text and black parts take the page's colour."""
     return Picture(_unique_ids(_root(body, f"0 0 {width:g} {height:g}")), alt)
+
+
+_IN_A_PAGE = 'aria-hidden="true" focusable="false">'
+_ALONE = 'role="img"><title>{}</title><style>{}</style>'
+_SCHEMES = "svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}"
+
+
+def standalone(shown: Picture) -> str:
+    """The figure as a file of its own, for pages that can only name one: with its text alternative as title, and in
+    colours that follow the reader's light or dark scheme, since no page lends it any."""
+    return shown.svg.replace(_IN_A_PAGE, _ALONE.format(escape(shown.alt), _SCHEMES), 1) + "\n"
+
+
+def shown_in_page(file: str) -> Picture:
+    """The figure that `standalone` made a file of. Raises UsageError for another file."""
+    first, last = (re.escape(part) for part in _ALONE.format("\n", _SCHEMES).split("\n"))
+    found = re.search(f"{first}([^<]*){last}", file)
+    if found is None:
+        raise UsageError("this SVG was not written by report.style.standalone: it does not follow a page's colours.")
+    return Picture(file.replace(found[0], _IN_A_PAGE, 1).rstrip("\n"), unescape(found[1]))
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -1,0 +1,83 @@
+"""A soak in a picture and in lines: what one process held after each of many runs, and the verdict on each series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from dynroute_core.report.style import BLUE, GREY, VERMILION, WIDTH_IN, Picture, figure_style, picture
+from dynroute_core.soak_record import Growth, Series, SoakRecord, growth
+
+COLORS = (BLUE, VERMILION)
+BYTES = ((2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+
+
+def soak_lines(record: SoakRecord) -> list[str]:
+    """A line per series, and the verdict."""
+    lines = [
+        f"{record.runs} runs in {record.seconds:.0f} s; growth over the second half, upper end of its 95 % interval:"
+    ]
+    for one in record.series:
+        found = growth(one, record.cycle)
+        lines.append(f"{'flat ' if found.flat else 'GROWS'} {_said(one, found)}")
+    return [*lines, "flat" if record.flat else "NOT FLAT"]
+
+
+def soak_figure(record: SoakRecord) -> Picture:
+    """Each series over the runs (mean of every cycle of settings, and the range within it); the second half, which is
+    judged, is shaded."""
+    groups = _groups(record.series)
+    with figure_style():
+        figure = Figure(figsize=(WIDTH_IN, 1.75 * ((len(groups) + 1) // 2)), layout=ConstrainedLayoutEngine())
+        panels = figure.subplots((len(groups) + 1) // 2, 2, squeeze=False, sharex=True).flat
+        for ax, group in zip(panels, groups, strict=False):
+            _panel(ax, group, record)
+        for ax in list(panels)[len(groups) :]:
+            ax.set_axis_off()
+    verdict = "Flat" if record.flat else "Not flat"
+    said = "; ".join(_said(one, growth(one, record.cycle)) for one in record.series)
+    return picture(
+        figure,
+        alt=f"What one process held after each of {record.runs} runs. {verdict}: growth over the second half, upper "
+        f"end of its 95 % interval: {said}.",
+    )
+
+
+def _groups(series: Sequence[Series]) -> list[list[Series]]:
+    """Two series to a panel where they have one unit."""
+    groups: list[list[Series]] = []
+    for one in series:
+        if groups and len(groups[-1]) < len(COLORS) and groups[-1][0].unit == one.unit:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _panel(ax: Axes, group: Sequence[Series], record: SoakRecord) -> None:
+    scale, unit = _scale(max(max(one.values) for one in group), group[0])
+    ax.axvspan(record.runs // 2, record.runs, color=GREY, alpha=0.12, linewidth=0)
+    for one, color in zip(group, COLORS, strict=False):
+        starts = range(0, record.runs - record.cycle + 1, record.cycle)
+        cycles = [[value / scale for value in one.values[start : start + record.cycle]] for start in starts]
+        places = [start + record.cycle / 2 for start in starts]
+        ax.fill_between(places, list(map(min, cycles)), list(map(max, cycles)), color=color, alpha=0.2, linewidth=0)
+        ax.plot(places, [sum(cycle) / len(cycle) for cycle in cycles], color=color, label=one.name, linewidth=1.2)
+    ax.set(ylim=(0, 1.45 * max(max(one.values) for one in group) / scale), xlim=(0, record.runs), ylabel=unit)
+    ax.legend(loc="upper left", fontsize=8.5, borderaxespad=0.2)
+
+
+def _scale(largest: float, series: Series) -> tuple[float, str]:
+    if series.unit == "count":
+        return 1, ""
+    return next(((scale, unit) for scale, unit in BYTES if largest >= 10 * scale), BYTES[-1])
+
+
+def _said(series: Series, found: Growth) -> str:
+    """`threads +0 (limit 0.5)`."""
+    scale, unit = _scale(max(abs(found.total), series.limit), series)
+    unit = unit and f" {unit}"
+    return f"{series.name} {found.total / scale:+.4g}{unit} (limit {series.limit / scale:.4g}{unit})"
