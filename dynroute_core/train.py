@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
-from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.runtime import BlockedError, DynrouteError, UsageError
@@ -229,7 +229,8 @@ class Trainer:
         budget = segmentation.new_zeros(())
         if config.budget is not None and config.budget_macs:
             ramp = budget_ramp(config.budget, iteration, config.iterations)
-            budget = budget_loss(cost.expected_macs, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
+            now = replace(config.budget, target=budget_target(config.budget, iteration, config.iterations))
+            budget = budget_loss(cost.expected_macs, now, denominator_macs=config.budget_macs, ramp=ramp)
         (segmentation + budget / config.accumulate).backward()
         confusion = None
         if with_confusion:
