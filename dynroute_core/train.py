@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
 from dynroute_core.distributed import ALONE, Team, require_even, synchronise
-from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
@@ -262,9 +262,8 @@ class Trainer:
         budget = segmentation.new_zeros(())
         if config.budget is not None and config.budget_macs:
             ramp = budget_ramp(config.budget, iteration, config.iterations)
-            budget = budget_loss(expected, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
-        # Each process's gradient is its share of a sum, of which DDP takes the mean.
-        (self.team.size * (segmentation + budget / config.accumulate)).backward()
+            now = replace(config.budget, target=budget_target(config.budget, iteration, config.iterations))
+            budget = budget_loss(expected, now, denominator_macs=config.budget_macs, ramp=ramp)
         confusion = None
         if with_confusion:
             confusion = confusion_matrix(output.logits.detach().argmax(1), labels, output.logits.shape[1])
