@@ -264,6 +264,8 @@ class Trainer:
             ramp = budget_ramp(config.budget, iteration, config.iterations)
             now = replace(config.budget, target=budget_target(config.budget, iteration, config.iterations))
             budget = budget_loss(expected, now, denominator_macs=config.budget_macs, ramp=ramp)
+        # Each process's gradient is its share of a sum, of which DDP takes the mean.
+        (self.team.size * (segmentation + budget / config.accumulate)).backward()
         confusion = None
         if with_confusion:
             confusion = confusion_matrix(output.logits.detach().argmax(1), labels, output.logits.shape[1])
