@@ -23,8 +23,8 @@ from dynroute_core import pipeline
 from dynroute_core.distributed import joined
 from dynroute_core.experiments import Experiment
 from dynroute_core.launch.progress import reporter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runtime import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, UsageError
-from dynroute_core.train import NonFiniteLossError
 
 REQUEST, PROGRESS, FAILURE = "request.json", "progress", "failure"
 FINAL = (UsageError, BlockedError, NonFiniteLossError)  # would come again; a data worker that died would not
