@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,8 @@ import torch
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.common import start_weights
-from dynroute_core.curve import Meter, late_mean, tensorboard
-from dynroute_core.data.loader import eval_samples, train_batches
-from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.curve import Meter, curve_text, late_mean, tensorboard
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import Team
 from dynroute_core.engine import InferenceEngine
 from dynroute_core.evaluate import Evaluation, Predictor, collected, evaluate, predictor
@@ -27,10 +26,7 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.outcome import make_record, make_routes, write_examples
-from dynroute_core.plan import (
-    Opened,
-    Plan,
-)
+from dynroute_core.plan import Opened, Plan, batches_of
 from dynroute_core.record import (
     CHECKPOINT,
     CURVE,
@@ -46,12 +42,7 @@ from dynroute_core.record import (
     write_curve,
     write_record,
 )
-from dynroute_core.runtime import (
-    BlockedError,
-    keep_freed_memory,
-    source_facts,
-    write_whole,
-)
+from dynroute_core.runtime import BlockedError, keep_freed_memory, source_facts, write_whole
 from dynroute_core.signals import Signals
 from dynroute_core.train import Trainer, precise_batch_norm
 from dynroute_core.weights import Weights, give_weights
@@ -100,8 +91,8 @@ class Attempt:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.durations = Durations(train_s=0.0, precise_bn_s=0.0, evaluate_s=0.0)
         self.resumed_at: list[int] = []
-        self.saved_at: int | None = None
         self.processes = [team.size]
+        self.saved_at: int | None = None
         self.trained = False
         if (self.folder / CHECKPOINT).exists():
             self._restore(load_snapshot(self.folder / CHECKPOINT))
@@ -158,30 +149,17 @@ class Attempt:
             self._save()
 
     def _batches(self, start: int, stop: int) -> Iterator[object]:
-        train, data = self.experiment.train, self.experiment.data
-        transform = TrainTransform(
-            scales=train.scales, max_size=train.max_size, crop=(train.crop_height, train.crop_width)
-        )
-        return train_batches(
-            self.data.train,
-            transform,
-            batch=train.batch,
-            seed=self.experiment.seed,
-            start=start,
-            stop=stop,
-            workers=data.workers,
-            places=self.team.places(train.batch, train.accumulate),
-            cache=None if data.cache else False,
-            pin_memory=self.device.type == "cuda",
-        )
+        places = self.team.places(self.experiment.train.batch, self.experiment.train.accumulate)
+        pin_memory = self.device.type == "cuda"
+        return batches_of(self.experiment, self.data, start, stop, places=places, pin_memory=pin_memory)
 
     def _train(self) -> None:
         total = self.experiment.train.iterations
         begin, before = time.perf_counter(), self.durations.train_s
         saved = begin
+        events = self.folder / "events" if self.team.leads else None
         self.signals.hold()
-        log = tensorboard(self.folder / "events", self.trainer.iteration) if self.team.leads else nullcontext()
-        with self._named_checkpoint(), log as write:
+        with self._named_checkpoint(), tensorboard(events, self.trainer.iteration) as log:
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
@@ -190,9 +168,8 @@ class Attempt:
                     self.say(Progress("train", done, total, f"not finite, left out: {', '.join(state.skipped)}"))
                 if (point := self.meter.add(state, self.durations.train_s)) is not None:
                     self.points.append(point)
-                    self.say(Progress("train", done, total, _curve_text(point)))
-                    if write is not None:
-                        write(point)
+                    self.say(Progress("train", done, total, curve_text(point)))
+                    log(point)
                 due = done % self.experiment.train.checkpoint_every == 0 or done == total
                 stop = self.team.any(self.signals.pending)  # at one iteration in every process, or some would wait
                 if due or stop or now - saved > CHECKPOINT_SECONDS:
@@ -291,10 +268,3 @@ class Attempt:
         self.processes = before if self.trained or before[-1:] == self.processes else before + self.processes
         if not self.trained:
             self.resumed_at.append(self.trainer.iteration)
-
-
-def _curve_text(point: CurvePoint) -> str:
-    return (
-        f"loss {point.loss:.3f}  lr {point.lr:.4f}  mIoU {point.train_miou_percent:.1f}  "
-        f"expected {point.expected_macs / 1e9:.3g} GFLOPs"
-    )

@@ -65,8 +65,8 @@ def run(
     planned.folder.mkdir(parents=True, exist_ok=True)
     with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
         with team.leader_first():
-            # Again: another process may have finished it since; what --force is to clear, the leader clears first.
-            planned = plan_opened(experiment, data, out, force=force and team.leads)
+            # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)
+            planned = plan_opened(experiment, data, out, force=force)
             if planned.finished:
                 return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
             if team.leads:

@@ -25,8 +25,9 @@ from dynroute_core.distributed import ALONE, Team, TeamNorm, require_even, synch
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, collected, evaluate
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runtime import UsageError
-from dynroute_core.train import NonFiniteLossError, StepState, TrainConfig, Trainer, precise_batch_norm
+from dynroute_core.train import StepState, TrainConfig, Trainer, precise_batch_norm
 
 CONFIG = TrainConfig(
     iterations=20, batch=4, warmup_iterations=0, lr=0.01, crop_height=64, crop_width=64, log_every=5, clip_norm=0.5
@@ -327,6 +328,28 @@ def test_every_process_hears_of_a_loss_that_is_not_finite(together: Together) ->
     for said, iteration in together(poisoned):
         assert "not finite at iteration 1 (files: a, b, c, d)" in said
         assert iteration == 1
+
+
+def skipping(team: Team) -> tuple[list[tuple[str, ...]], dict[str, Tensor]]:
+    """Three steps, of which the second is not finite in one process: what was left out, and the weights in the end."""
+    model = make_model()
+    steps = Trainer(model, replace(CONFIG, skip_nonfinite=True), team).steps(batches(team, 1))
+    left_out = [next(steps).skipped]
+    bias = model.head.predictor.bias
+    kept = bias.detach().clone()
+    with torch.no_grad():
+        if team.rank == 1:
+            bias[0] = torch.nan
+        left_out.append(next(steps).skipped)
+        bias.copy_(kept)
+    left_out.append(next(steps).skipped)
+    return left_out, model.state_dict()
+
+
+def test_every_process_leaves_out_the_same_batch(together: Together) -> None:
+    (first, ours), (second, theirs) = together(skipping)
+    assert first == second == [(), ("a", "b", "c", "d"), ()]
+    assert all(torch.equal(ours[name], theirs[name]) and ours[name].isfinite().all() for name in ours)
 
 
 def settled(team: Team) -> dict[str, Tensor]:

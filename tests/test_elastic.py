@@ -21,10 +21,10 @@ from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.launch import elastic
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.pipeline import Progress, Run
 from dynroute_core.record import CHECKPOINT, RECORD, read_curve, read_record
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
-from dynroute_core.train import NonFiniteLossError
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a worker of the first attempt does to itself: sitecustomize is imported as Python starts.
