@@ -55,7 +55,7 @@ def budget_ramp(budget: Budget, iteration: int, iterations: int) -> float:
 def budget_target(budget: Budget, iteration: int, iterations: int) -> float:
     """μ at a 0-based iteration, on its way down from 1 during the descent."""
     done, length = iteration - budget.start * iterations, budget.descent * iterations
-    if done >= length:
+    if length == 0 or done >= length:
         return budget.target
     return 1 + (budget.target - 1) * max(done, 0.0) / length
 
