@@ -54,10 +54,10 @@ def budget_ramp(budget: Budget, iteration: int, iterations: int) -> float:
 
 def budget_target(budget: Budget, iteration: int, iterations: int) -> float:
     """μ at a 0-based iteration, on its way down from 1 during the descent."""
-    done, length = max(iteration - budget.start * iterations, 0.0), budget.descent * iterations
-    if done >= length:
+    done, length = iteration - budget.start * iterations, budget.descent * iterations
+    if length == 0 or done >= length:
         return budget.target
-    return 1 + (budget.target - 1) * done / length
+    return 1 + (budget.target - 1) * max(done, 0.0) / length
 
 
 def budget_loss(expected_macs: Tensor, budget: Budget, *, denominator_macs: float, ramp: float) -> Tensor:

@@ -60,7 +60,7 @@ def test_the_budgets_target_descends_from_one_and_stays_or_is_there_at_once():
     found = [budget_target(budget, i, 100) for i in (0, 40, 60, 79, 80, 99)]
     assert found == pytest.approx([1, 1, 0.6, 0.22, 0.2, 0.2], rel=1e-12)
     at_once = Budget(weight=1, target=0.2, start=0.4)
-    assert {budget_target(at_once, i, 100) for i in (40, 41, 99)} == {0.2}
+    assert {budget_target(at_once, i, 100) for i in (0, 40, 41, 99)} == {0.2}
 
 
 def test_budget_ramp_without_a_ramp_is_a_step():
