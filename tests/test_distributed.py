@@ -337,11 +337,10 @@ def skipping(team: Team) -> tuple[list[tuple[str, ...]], dict[str, Tensor]]:
     left_out = [next(steps).skipped]
     bias = model.head.predictor.bias
     kept = bias.detach().clone()
-    with torch.no_grad():
-        if team.rank == 1:
-            bias[0] = torch.nan
-        left_out.append(next(steps).skipped)
-        bias.copy_(kept)
+    if team.rank == 1:
+        bias.data[0] = torch.nan
+    left_out.append(next(steps).skipped)
+    bias.data.copy_(kept)
     left_out.append(next(steps).skipped)
     return left_out, model.state_dict()
 

@@ -194,7 +194,7 @@ def test_broken_data_keep_their_exit_code_through_agent_and_kernel(smoke_streets
     assert process.returncode == EXIT_BLOCKED, err
     (row,) = json.loads(out)["rows"]
     assert row["state"] == "blocked"
-    assert f"{broken} is truncated or damaged" in row["message"]
+    assert row["message"].startswith(f"{broken} ") and "Restore it" in row["message"]
     assert "Traceback" not in err and "DataError" not in row["message"]
 
 
