@@ -37,6 +37,7 @@ book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
 bench: $(READY)  ## the short form of every benchmark: tables here, JSON in results/speed
 	$(BIN)/python benchmarks/inference.py --short
 	$(BIN)/python benchmarks/inference.py --parts open --size 1024 2048 --runs 2
+	$(BIN)/python benchmarks/operations.py --short
 	$(BIN)/python benchmarks/training.py --short
 	$(BIN)/python benchmarks/loading.py --short
 

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from argparse import Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -45,11 +46,15 @@ def main(words: list[str] | None = None) -> int:
     try:
         if arguments.list:
             return list_rows(as_json=arguments.json)
+        if arguments.status:
+            return show_status(arguments)
         session = open_session(arguments)
         if arguments.convert:
             return convert_weights(session)
         os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called
-        return dry_run(session) if arguments.dry_run else reproduce(session)
+        if arguments.dry_run:
+            return dry_run(session)
+        return hand_over(session) if session.cluster else reproduce(session)
     except DynrouteError as error:
         if arguments.json:
             print(json.dumps({"exit_code": error.exit_code, "message": str(error), "rows": []}))
@@ -72,6 +77,32 @@ def list_rows(*, as_json: bool) -> int:
 
     print(json.dumps(published_rows(), indent=1) if as_json else published_text())
     return EXIT_DONE
+
+
+def show_status(arguments: Namespace) -> int:
+    """Says how far runs are: those that the rest of the command names or, where it names no row, every one."""
+    from dynroute_core.launch.status_text import status_json, status_text, statuses_of
+
+    found = statuses_of(arguments)
+    if arguments.json:
+        print(json.dumps({"exit_code": EXIT_DONE, "message": "", "rows": status_json(found)}, indent=1))
+    print(status_text(found, ROOT), file=sys.stderr if arguments.json else sys.stdout)
+    return EXIT_DONE
+
+
+def hand_over(session: Session) -> int:
+    """Hands the runs over to a cluster and says of each what happens to it."""
+    from dynroute_core.launch.cluster import submit
+    from dynroute_core.launch.summary import exit_code
+
+    results = [*submit(session, plan_row), *session.results.values()]
+    for result in results:
+        session.say(f"{result.row} seed {result.seed}: {result.state}")
+    session.say("  how far they are: the same command with --status")
+    code = exit_code(results)
+    if session.arguments.json:
+        print(json.dumps({"exit_code": code, "message": "", "rows": [asdict(result) for result in results]}, indent=1))
+    return code
 
 
 def convert_weights(session: Session) -> int:
@@ -97,7 +128,7 @@ def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     except DynrouteError as error:
         if not session.arguments.keep_going:
             raise
-        session.results[experiment.row] = could_not_start(session, experiment, error)
+        session.results[session.name(experiment)] = could_not_start(session, experiment, error)
         return None
 
 
@@ -105,16 +136,9 @@ def could_not_start(session: Session, experiment: Experiment, error: DynrouteErr
     """Says why, and gives the result."""
     from dynroute_core.launch.summary import not_started
 
-    session.say(f"{experiment.row}: {error}")
+    session.say(f"{session.name(experiment)}: {error}")
     state = "blocked" if error.exit_code == EXIT_BLOCKED else "failed"
     return replace(not_started(experiment), state=state, exit_code=error.exit_code, message=str(error))
-
-
-def follows(session: Session, experiment: Experiment) -> str:
-    """The row of this command whose run a common network is taken from; "" where it is no row of this command."""
-    common = experiment.common
-    rows = [other.row for other in session.experiments]
-    return common.source if common is not None and not common.source_key and common.source in rows else ""
 
 
 def reproduce(session: Session) -> int:
@@ -125,23 +149,24 @@ def reproduce(session: Session) -> int:
     from dynroute_core.launch.summary import as_text, exit_code, not_started
     from dynroute_core.record import read_record
 
-    plans = {each.row: plan_row(session, each) for each in session.experiments if not follows(session, each)}
+    plans = {session.name(each): plan_row(session, each) for each in session.experiments if not session.source(each)}
     for experiment in session.experiments:
-        if experiment.row not in plans:
-            plans[experiment.row] = plan_row(session, experiment)
-        if (plan := plans[experiment.row]) is None:
+        name = session.name(experiment)
+        if name not in plans:
+            plans[name] = plan_row(session, experiment)
+        if (plan := plans[name]) is None:
             continue
-        name, result = experiment.row, run_row(session, experiment, plan)
-        session.results[name] = result
+        session.results[name] = result = run_row(session, experiment, plan)
         if session.route and result.record:
-            name = f"{experiment.row} on {session.route.text}"
+            name = f"{name} on {session.route.text}"
             plan, result = run_forced(session, experiment, plan, session.route)
             session.results[name] = result
         if session.export and result.record:
             session.results[name] = result = export_row(session, result, plan, session.export)
         if result.exit_code == EXIT_INTERRUPTED or (result.exit_code and not session.arguments.keep_going):
             break
-    results = [session.results.get(e.row) or not_started(e, plans.get(e.row)) for e in session.experiments]
+    names = {session.name(each): each for each in session.experiments}
+    results = [session.results.get(name) or not_started(each, plans.get(name)) for name, each in names.items()]
     results += [result for name, result in session.results.items() if name not in plans]  # on forced routes
     records = [read_record(Path(result.record)) for result in results if result.record]
     session.say(as_text(results, records, ROOT))
@@ -160,11 +185,12 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
     result = not_started(experiment, plan)
     forced = session.options.force
     reused = plan.finished and not forced
-    session.say(f"{experiment.row}: {'reused' if reused else 'runs'}, {'--force' if forced else plan.reason}")
+    name = session.name(experiment)
+    session.say(f"{name}: {'reused' if reused else 'runs'}, {'--force' if forced else plan.reason}")
     try:
         outcome = rows.run_row(experiment, plan, session.options)
     except BlockedError as error:
-        session.say(f"{experiment.row}: {error}")
+        session.say(f"{name}: {error}")
         return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
     log = plan.folder / LOG
     result = replace(
@@ -237,26 +263,27 @@ def dry_run(session: Session) -> int:
     found = []
     waiting: set[str] = set()
     for experiment in session.experiments:
-        if (source := follows(session, experiment)) in waiting:
-            reason = f"after {source}, whose open paths it consists of"
+        name, source = session.name(experiment), session.source(experiment)
+        if source and session.name(source) in waiting:
+            reason = f"after {source.row}, whose open paths it consists of"
             found.append({"row": experiment.row, "would": "run", "reason": reason, "folder": "", "key": ""})
-            session.say(f"{experiment.row}: would run, {reason}")
+            session.say(f"{name}: would run, {reason}")
             continue
         plan = plan_row(session, experiment)
         if plan is None:
-            reason = session.results[experiment.row].message
+            reason = session.results[name].message
             found.append({"row": experiment.row, "would": "block", "reason": reason, "folder": "", "key": ""})
             continue
         would = "run" if session.options.force or not plan.finished else "reuse"
         if would == "run":
-            waiting.add(experiment.row)
+            waiting.add(name)
         reason = "--force" if session.options.force else plan.reason
         if would == "reuse" and not is_fresh(plan):
             reason += "; its notebook is made anew"
         folder = str(plan.folder)
         found.append({"row": experiment.row, "would": would, "reason": reason, "folder": folder, "key": plan.key})
         then = f"\n  then evaluate it on {session.route.text}" if session.route else ""
-        session.say(f"{experiment.row}: would {would}, {reason}\n  {shown(folder, ROOT)}{then}")
+        session.say(f"{name}: would {would}, {reason}\n  {shown(folder, ROOT)}{then}")
     code = exit_code(list(session.results.values()))
     if session.arguments.json:
         print(json.dumps({"exit_code": code, "message": "", "rows": found}, indent=1))

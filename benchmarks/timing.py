@@ -56,11 +56,22 @@ class Times:
         )
 
 
-def alternate(subjects: Mapping[str, Callable[[], object]], runs: int, device: torch.device) -> dict[str, Times]:
-    """Each subject once per round, `runs` rounds after one to warm up: what disturbs one disturbs all."""
+def alternate(
+    subjects: Mapping[str, Callable[[], object]],
+    runs: int,
+    device: torch.device,
+    *,
+    prepare: Mapping[str, Callable[[], object]] | None = None,
+) -> dict[str, Times]:
+    """Each subject once per round, `runs` rounds after one to warm up: what disturbs one disturbs all.
+
+    prepare: what comes before a subject's run, outside the clock.
+    """
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(runs + 1):
         for name, subject in subjects.items():
+            if prepare is not None:
+                prepare[name]()
             begin = time.perf_counter()
             subject()
             if device.type == "cuda":

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dynroute_core.reading import decode_json, open_regular
 from dynroute_core.runtime import BlockedError, write_whole
 
 FORMAT = "dynroute-checkpoint-1"
+MAX_MB = 4 << 10  # Layer33 with its momenta has 0.3 GB
 NETWORK, MOMENTUM = "model/", "momentum/"  # what names of the network's tensors and of the momenta begin with
 
 
@@ -43,7 +45,7 @@ class Snapshot:
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Writes a checkpoint. Raises BlockedError where the disk has no room; the previous one is then still there."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
-    facts = json.dumps(snapshot.facts)
+    facts = json.dumps(snapshot.facts, allow_nan=False)
     metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(tensors, facts)}
     write_whole(path, save(tensors, metadata=metadata))
 
@@ -51,14 +53,17 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 def load_snapshot(path: Path) -> Snapshot:
     """Reads a checkpoint. Raises BlockedError for a file that is truncated, damaged, foreign or no checkpoint."""
     try:
+        open_regular(path, most_mb=MAX_MB).close()
         metadata = safetensors_metadata(path)
         if metadata.get("format") != FORMAT:
             raise BlockedError(f"{path} is a safetensors file, but no checkpoint of this suite.")
-        facts = json.loads(metadata["facts"])
+        facts = decode_json(metadata["facts"].encode())
         tensors = safetensors_tensors(path)
         if not isinstance(facts, dict) or metadata["sha256"] != _digest(tensors, metadata["facts"]):
             raise ValueError("its contents do not have the checksum written with them")
-    except (OSError, SafetensorError, ValueError, KeyError, MemoryError, RecursionError) as error:
+    except BlockedError:
+        raise
+    except Exception as error:  # headers may name types that torch lacks, and shapes that no tensor has
         raise BlockedError(
             f"{path} is not a readable checkpoint ({error}). Delete it to start the run anew."
         ) from error
@@ -66,13 +71,13 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says beside its tensors. Raises OSError and SafetensorError."""
+    """What a safetensors file says beside its tensors. Raises whatever safetensors does for a broken one."""
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
 
 
 def safetensors_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file's tensors. Raises OSError and SafetensorError, and KeyError for a type that torch lacks.
+    """A safetensors file's tensors. Raises whatever safetensors does for a broken one, or for a type that torch lacks.
 
     Not by `safe_open`'s `get_tensor`: that loses two Python integers per call (safetensors 0.5.0 to 0.8.0).
     """
@@ -90,10 +95,15 @@ def _digest(tensors: dict[str, Tensor], facts: str) -> str:
 
 
 def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """What keeps a state dict from fitting a network's own: missing, extra and misshaped entries, the first of each
-    named. `num_batches_tracked` may be absent. Empty where it fits."""
+    """What keeps a state dict from fitting a network's own: missing, extra, misshaped and mistyped entries, the first
+    of each named. `num_batches_tracked` may be absent. Empty where it fits."""
     missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
     extra = sorted(name for name in given if name not in own)
+    mistyped = [
+        f"{name} holds {given[name].dtype}, the network wants {own[name].dtype}"
+        for name in own
+        if name in given and given[name].is_floating_point() != own[name].is_floating_point()
+    ]
     misshaped = [
         f"{name} is {tuple(given[name].shape)}, the network wants {tuple(own[name].shape)}"
         for name in own
@@ -101,7 +111,7 @@ def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]
     ]
     return [
         f"{len(found)} {kind}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
-        for kind, found in (("missing", missing), ("extra", extra), ("misshaped", misshaped))
+        for kind, found in (("missing", missing), ("extra", extra), ("misshaped", misshaped), ("mistyped", mistyped))
         if found
     ]
 

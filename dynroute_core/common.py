@@ -122,11 +122,22 @@ def common_network(
     the found run's files are missing or broken, UsageError where no way to the head is open in enough images.
     """
     path, key = folder / OPEN_PATHS, _common(chosen).source_key
-    counts = parse(OpenPaths, read_file(path), path) if path.exists() else None
+    counts = read_open_paths(path) if path.exists() else None
     if counts is None or (counts.key, counts.train_fingerprint) != (key, fingerprint):
         counts = open_paths(_source_folder(chosen, folder.parent.parent), images, fingerprint, device, each)
         write_whole(path, to_json(counts))
     return with_common_paths(chosen, counts)
+
+
+def read_open_paths(path: Path) -> OpenPaths:
+    """The counts in a file. Raises BlockedError naming file and reason."""
+    found = parse(OpenPaths, read_file(path), path)
+    names = found.opened.keys() | found.passed_on.keys()
+    together = [found.opened.get(name, 0) + found.passed_on.get(name, 0) for name in names]
+    counts = [*found.opened.values(), *found.passed_on.values()]
+    if found.images < 1 or min(counts, default=0) < 0 or max(together, default=0) > found.images:
+        raise BlockedError(f"{path} cannot be true: a path is open in more or less than its images. Delete it.")
+    return found
 
 
 def start_weights(model: Segmenter, chosen: Experiment, out: Path) -> None:

@@ -5,7 +5,8 @@ Takes `StepState`s, gives `CurvePoint`s. Sums stay on the device, so an iteratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from dynroute_core.metrics import mean_iou
 from dynroute_core.record import CurvePoint
+from dynroute_core.runtime import BlockedError
 from dynroute_core.train import StepState
 
 if TYPE_CHECKING:
@@ -26,22 +28,29 @@ class Meter:
     def __init__(self, classes: int, iterations: int, device: torch.device) -> None:
         self.iterations = iterations
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
-        self.count = 0
+        self.count = 0  # iterations since the last point, those left out among them
+        self.skipped = 0
         self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
 
     def add(self, state: StepState, seconds: float) -> CurvePoint | None:
-        """Adds an iteration; gives a point at those that carry a confusion matrix. seconds: of training so far."""
+        """Adds an iteration; gives a point at those that carry a confusion matrix. seconds: of training so far.
+
+        An iteration whose batch was left out gives none, and has no part in the means.
+        """
+        self.count += 1
+        if state.skipped:
+            self.skipped += 1
+            return None
         values = (state.loss, state.segmentation_loss, state.budget_loss, state.expected_macs)
         self.sums += torch.stack([value.to(self.sums) for value in values])
-        self.count += 1
         if state.confusion is None:
             return None
         if state.iteration % max(self.iterations // 10, 1) < self.count:
             self.confusion.zero_()  # a new tenth begins: "so far" means since then, not since the untrained start
         self.confusion += state.confusion
-        loss, segmentation, budget, expected = (self.sums / self.count).tolist()
+        loss, segmentation, budget, expected = (self.sums / (self.count - self.skipped)).tolist()
         self.sums.zero_()
-        self.count = 0
+        self.count = self.skipped = 0
         return CurvePoint(
             iteration=state.iteration,
             loss=loss,
@@ -57,22 +66,51 @@ class Meter:
         return {
             "meter/sums": self.sums,
             "meter/count": torch.tensor(self.count),
+            "meter/skipped": torch.tensor(self.skipped),
             "meter/confusion": self.confusion,
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.sums.copy_(tensors["meter/sums"])
         self.count = int(tensors["meter/count"])
+        self.skipped = int(tensors["meter/skipped"])
         self.confusion.copy_(tensors["meter/confusion"])
 
 
-def open_tensorboard(folder: Path, first_iteration: int) -> SummaryWriter | None:
-    """A writer that forgets what a killed run logged from `first_iteration` on; None without tensorboard."""
+@contextmanager
+def tensorboard(folder: Path, first_iteration: int) -> Iterator[Callable[[CurvePoint], None]]:
+    """A function that logs a point, and forgets what a killed run logged from `first_iteration` on; without tensorboard
+    it does nothing.
+
+    Raises BlockedError where the disk has no room.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=first_iteration)
+        yield lambda point: None
+        return
+    with _no_room(folder):
+        writer = SummaryWriter(str(folder), purge_step=first_iteration)
+
+    def log(point: CurvePoint) -> None:
+        with _no_room(folder):
+            write_scalars(writer, point)
+
+    try:
+        yield log
+    finally:
+        with _no_room(folder):
+            writer.close()
+
+
+@contextmanager
+def _no_room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BlockedError(
+            f"cannot write to {folder}: {error.strerror or error}. Free some space, then run the same command again."
+        ) from error
 
 
 def write_scalars(writer: SummaryWriter, point: CurvePoint) -> None:

@@ -29,6 +29,9 @@ from dynroute_core.space import ModelConfig, Route, RoutingSpace
 TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
 
 
+LARGEST_SIDE = 1 << 13
+
+
 class View(NamedTuple):
     """One way an image is shown to the network: its size multiplied by `scale`, and mirrored where `flipped`."""
 
@@ -72,11 +75,13 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
             raise ValueError("nominal_height and nominal_width are at least 1")
-        if self.shortest < 0:
-            raise ValueError(f"shortest={self.shortest}: give a size in pixels, or 0 for the images' own")
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+        if max(self.nominal_height, self.nominal_width) > LARGEST_SIDE:
+            raise ValueError(f"nominal_height and nominal_width are at most {LARGEST_SIDE}")
+        if not 0 <= self.shortest <= LARGEST_SIDE:
+            raise ValueError(f"shortest={self.shortest}: give up to {LARGEST_SIDE} pixels, or 0 for the images' own")
+        if not self.scales or not all(1 / 64 <= scale <= 64 for scale in self.scales):
             raise ValueError(
-                f"scales={self.scales}: give at least one, each above 0; {TTA_SCALES} are the published ones"
+                f"scales={self.scales}: give at least one, each above 0, from 1/64 to 64; {TTA_SCALES} are published"
             )
         if len(set(self.scales)) < len(self.scales):
             raise ValueError(f"scales={self.scales}: give each scale once")

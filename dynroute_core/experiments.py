@@ -16,12 +16,13 @@ lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up las
 start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
 all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size. At `demo` the budget's
 weight λ is multiplied by published lr × 190 000 over the run's lr × N, so that the budget moves the gates as far in N
-iterations as the published one would in its own. (At `smoke`, with 6 iterations, that factor would be thousands.)
+iterations as the published one would in its own, and its ramp lasts half of what is left of the run (0.3 N): at once it
+would close the paths within some 50 iterations, and the network would lose what it had learned. (At `smoke`, with 6
+iterations, the factor would be thousands; there the budget stays as published.)
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -36,12 +37,15 @@ from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
 from dynroute_core.runtime import UsageError, suggest
+from dynroute_core.settings import put, setting_names
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.train import TrainConfig
 from dynroute_core.weights import Weights
 
 Profile = Literal["smoke", "demo", "full"]
+
+LARGEST_SIDE, MOST_IMAGES, MOST_WORKERS = 1 << 13, 1 << 20, 256  # what readers and generator can do
 
 PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
 PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for
@@ -71,6 +75,10 @@ class DataConfig:
         for name, least in (("height", 1), ("width", 1), ("train_images", 0), ("val_images", 0), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: give a whole number of at least {least}")
+        if max(self.height, self.width) > LARGEST_SIDE or max(self.train_images, self.val_images) > MOST_IMAGES:
+            raise ValueError(f"data: give sides of at most {LARGEST_SIDE} pixels and at most {MOST_IMAGES} images")
+        if self.workers > MOST_WORKERS:
+            raise ValueError(f"data.workers={self.workers}: give at most {MOST_WORKERS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,8 @@ class Common:
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise ValueError(f"common.share={self.share}: give a share from 0 to below 1")
+        if not re.fullmatch("[0-9a-f]{0,64}", self.source_key):
+            raise ValueError(f"common.source_key={self.source_key!r}: give the first digits of a key, 0-9 and a-f")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +121,15 @@ class Experiment:
     common: Common | None = None
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed {self.seed}: give a whole number of at least 0")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed}: give a whole number of at least 0 and below 2^63")
         if self.common is not None and self.model.gate != "none":
             raise ValueError(f"model.gate={self.model.gate} in a common network: it has no gates, give none")
 
     def folder(self, key: str) -> Path:
         """Where the run of this experiment with this key lies, below the folder of all runs."""
         route, weights = self.evaluate.route, self.weights
-        forced = "" if route is None else "route-" + "-".join(re.findall(r"[a-z0-9]+", route.name.lower())) + "-"
+        forced = "" if route is None else "route-" + "-".join(re.findall(r"[a-z0-9]+", route.name.lower()))[:60] + "-"
         given = "weights-" if weights is not None and weights.use == "evaluate" else ""
         return Path(self.row) / f"{self.profile}-{self.data.name}-seed{self.seed}-{forced}{given}{key[:8]}"
 
@@ -220,8 +230,8 @@ def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: 
     ):
         if given not in allowed:
             raise suggest(kind, given, allowed)
-    if seed < 0:
-        raise UsageError(f"seed {seed}: give a whole number of at least 0.")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed}: give a whole number of at least 0 and below 2^63.")
     published = ROWS[row]
     name = typing.cast(DataName, data)
     height, width = SIZES[name] if profile != "smoke" or name != "streets" else (64, 128)
@@ -265,7 +275,8 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
     lr = train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor
     budget = train.budget
     if budget and chosen.profile == "demo":
-        budget = replace(budget, weight=budget.weight * (train.lr * train.iterations) / (lr * iterations))
+        weight = budget.weight * (train.lr * train.iterations) / (lr * iterations)
+        budget = replace(budget, weight=weight, ramp=(1 - budget.start) / 2)
     train = replace(
         train,
         iterations=iterations,
@@ -321,19 +332,12 @@ def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment
     stretched = network in STATIC and "model.layers" in settings and "model.paths" not in settings
     if stretched:
         plain["model"]["paths"] = []
-    names = sorted(_field_names(chosen))
-    for key, text in settings.items():
-        if key not in names:
-            raise suggest("setting", key, names)
-        *parents, last = key.split(".")
-        place = plain
-        for parent in parents:
-            place = place[parent]
-        place[last] = _value(text)
+    said = f"--set {' '.join(f'{k}={v}' for k, v in settings.items())[:300]}"
+    put(plain, setting_names(chosen), settings)
     try:
         changed = msgspec.convert(plain, Experiment)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"--set {' '.join(f'{k}={v}' for k, v in settings.items())}: {error}.") from error
+    except (ValueError, OverflowError) as error:  # msgspec's are among them
+        raise UsageError(f"{said}: {error}.") from error
     if stretched:
         changed = replace(changed, model=replace(changed.model, paths=static_paths(network, changed.model.layers)))
     if changed.train.budget and "train.budget_macs" not in settings:
@@ -343,25 +347,3 @@ def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment
         if before != after or changed.train.budget_macs is None:
             changed = replace(changed, train=replace(changed.train, budget_macs=after))
     return changed
-
-
-def _value(text: str) -> object:
-    try:
-        return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
-        return text
-
-
-def _field_names(value: object, prefix: str = "") -> list[str]:
-    found = []
-    for part in dataclasses.fields(value):  # type: ignore[arg-type]
-        inner = getattr(value, part.name)
-        if part.name in ("row", "title", "profile"):
-            continue
-        nested = dataclasses.is_dataclass(inner)
-        # null takes a budget away, {"weight": ..., "target": ...} gives one; the others likewise.
-        if not nested or part.name in ("budget", "common", "route", "weights"):
-            found.append(prefix + part.name)
-        if nested:
-            found += _field_names(inner, f"{prefix}{part.name}.")
-    return found

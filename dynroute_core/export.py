@@ -30,7 +30,7 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.plan import Plan, find_data
 from dynroute_core.record import CHECKPOINT, RECORD, read_record
-from dynroute_core.runtime import BlockedError, UsageError, is_terminal
+from dynroute_core.runtime import BlockedError, UsageError, is_terminal, sync_folder
 from dynroute_core.signals import locked
 
 SPLITS = ("val", "test")
@@ -101,7 +101,7 @@ def export(
     Raises BlockedError (data, weights, disk, or another process at work on the run).
     """
     name = f"{plan.folder.parent.name}-{plan.folder.name}-{target.split}"
-    done, begun = target.folder / name, target.folder / f".{name}.tmp"
+    done, begun, old = target.folder / name, target.folder / f".{name}.tmp", target.folder / f".{name}.old"
     if done.exists() and not force:
         return done
     experiment = finished_experiment(plan)
@@ -109,22 +109,39 @@ def export(
         model = finished_model(experiment, plan, device)
         dataset = open_dataset(experiment.data.name, find_data(experiment.data, data_root), target.split)
         try:
-            shutil.rmtree(begun, ignore_errors=True)  # what a killed export left
+            for left in (begun, old):  # by an export that was killed
+                shutil.rmtree(left, ignore_errors=True)
             (begun / IMAGES).mkdir(parents=True)
             _write_images(begun / IMAGES, model, dataset, experiment, device)
             _archive(begun / IMAGES, begun / ARCHIVE)
             facts = _facts(experiment, plan, target.split, len(dataset))
             (begun / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-            shutil.rmtree(done, ignore_errors=True)
+            _settle(begun)
+            if done.exists():
+                os.rename(done, old)  # a removal that is killed half-way would leave half an export by its name
             os.rename(begun, done)
+            sync_folder(target.folder)
         except OSError as error:
             raise BlockedError(
                 f"cannot write {done}: {error.strerror or error}. Free some space or choose another --export folder, "
                 "then run the same command again."
             ) from error
         finally:
-            shutil.rmtree(begun, ignore_errors=True)
+            if old.exists() and not done.exists():
+                os.rename(old, done)
+            for left in (begun, old):
+                shutil.rmtree(left, ignore_errors=True)
     return done
+
+
+def _settle(folder: Path) -> None:
+    """Waits until everything in a folder is on the disk: its renaming must not get there first."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    for inner in (folder / IMAGES, folder):
+        sync_folder(inner)
 
 
 def _write_images(

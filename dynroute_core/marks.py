@@ -1,6 +1,6 @@
 """What sets an evaluation apart from its row's own, in words for tables and titles; empty where nothing does.
 
-Takes a record's `config`, plain JSON of any version of this suite.
+Takes a record's `config`, plain JSON of any version of this suite, or a count from it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def given_weights(config: Mapping[str, object]) -> str:
     if not given:
         return ""
     return f"{'weights of' if given.get('use') == 'evaluate' else 'started from'} {given.get('file')}"
+
+
+def left_out(batches: int) -> tuple[str, ...]:
+    """The batches whose loss was not finite and that were not trained on."""
+    return (f"{batches} batch{'es' if batches > 1 else ''} with a loss that is not finite left out",) if batches else ()
 
 
 def _part(config: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +21,14 @@ import torch
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.common import OPEN_PATHS, common_network, start_weights
-from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
+from dynroute_core.curve import Meter, late_mean, tensorboard
 from dynroute_core.data.loader import eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.engine import InferenceEngine
 from dynroute_core.evaluate import Evaluation, Predictor, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.outcome import make_record, make_routes, write_examples
 from dynroute_core.plan import (
     Opened,
@@ -68,6 +70,7 @@ from dynroute_core.train import Trainer, precise_batch_norm
 from dynroute_core.weights import Weights, give_weights
 
 CHECKPOINT_SECONDS = 60.0
+WRITTEN = (PLAN, OPEN_PATHS, CHECKPOINT, CURVE, ROUTES, "*.png", RECORD)  # by a run, in a folder that notebooks share
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,10 @@ def run(
         return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
     planned.folder.mkdir(parents=True, exist_ok=True)
     with locked(planned.folder), Signals() as signals:
-        remove_stale(planned.folder)
+        planned = plan_opened(experiment, data, out, force=force)  # again: another process may have finished it since
+        if planned.finished:
+            return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
+        remove_stale(planned.folder, WRITTEN)
         if force:
             for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
                 (planned.folder / name).unlink(missing_ok=True)
@@ -160,6 +166,7 @@ class _Attempt:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.durations = Durations(train_s=0.0, precise_bn_s=0.0, evaluate_s=0.0)
         self.resumed_at: list[int] = []
+        self.saved_at: int | None = None
         self.trained = False
         if (self.folder / CHECKPOINT).exists():
             self._restore(load_snapshot(self.folder / CHECKPOINT))
@@ -228,27 +235,36 @@ class _Attempt:
         total = self.experiment.train.iterations
         begin, before = time.perf_counter(), self.durations.train_s
         saved = begin
-        writer = open_tensorboard(self.folder / "events", self.trainer.iteration)
-        try:
-            self.signals.hold()
+        self.signals.hold()
+        with self._named_checkpoint(), tensorboard(self.folder / "events", self.trainer.iteration) as log:
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
+                done = state.iteration + 1
+                if state.skipped:
+                    self.say(Progress("train", done, total, f"not finite, left out: {', '.join(state.skipped)}"))
                 if (point := self.meter.add(state, self.durations.train_s)) is not None:
                     self.points.append(point)
-                    self.say(Progress("train", state.iteration + 1, total, _curve_text(point)))
-                    if writer is not None:
-                        write_scalars(writer, point)
-                done = state.iteration + 1
+                    self.say(Progress("train", done, total, _curve_text(point)))
+                    log(point)
                 due = done % self.experiment.train.checkpoint_every == 0 or done == total
                 if due or self.signals.pending or now - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.perf_counter()
                 self.signals.raise_pending()
-        finally:
-            self.signals.release()
-            if writer is not None:
-                writer.close()
+        self.signals.release()
+
+    @contextmanager
+    def _named_checkpoint(self) -> Iterator[None]:
+        """Names the last good checkpoint where the loss is not finite."""
+        try:
+            yield
+        except NonFiniteLossError as error:
+            path = self.folder / CHECKPOINT
+            good = "There is no checkpoint yet."
+            if self.saved_at is not None:
+                good = f"The last good checkpoint, of iteration {self.saved_at}, is {path}."
+            raise NonFiniteLossError(f"{error} {good}") from error
 
     def _precise_batch_norm(self) -> None:
         count, first = self.experiment.train.precise_bn_batches, self.experiment.train.iterations
@@ -282,6 +298,7 @@ class _Attempt:
             final_expected_macs=late_mean(self.points, "expected_macs", iterations),
             resumed_at=tuple(self.resumed_at),
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            skipped=self.trainer.watch.skipped,
         )
 
     def _add_seconds(self, name: str, seconds: float) -> None:
@@ -299,12 +316,14 @@ class _Attempt:
         }
         write_curve(self.folder / CURVE, self.points)  # first: a checkpoint must never be ahead of its curve
         save_snapshot(self.folder / CHECKPOINT, Snapshot(snapshot.tensors | self.meter.tensors(), facts))
+        self.saved_at = self.trainer.iteration
 
     def _restore(self, snapshot: Snapshot) -> None:
         path, facts = self.folder / CHECKPOINT, snapshot.facts
         if facts.get("key") != self.key:
             raise BlockedError(f"{path} belongs to another run. Move it away, or use --force to start anew.")
         self.trainer.restore(snapshot)
+        self.saved_at = self.trainer.iteration
         try:
             self.meter.restore(snapshot.tensors)
             self.trained = bool(facts["trained"])

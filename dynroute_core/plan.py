@@ -17,6 +17,7 @@ from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.loader import open_dataset
 from dynroute_core.data.streets import generate_streets
 from dynroute_core.experiments import DataConfig, Experiment
+from dynroute_core.reading import decode_json, read_regular
 from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.runtime import BlockedError, UsageError, is_terminal, source_hash
 from dynroute_core.space import RoutingSpace
@@ -197,8 +198,8 @@ def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool 
         return Plan(folder, key, False, "there is no record yet")
     latest = max(others, key=lambda path: (path / PLAN).stat().st_mtime)
     try:
-        before = json.loads((latest / PLAN).read_text())
-    except ValueError:
+        before = decode_json(read_regular(latest / PLAN))
+    except (OSError, ValueError):  # it only says why a run is made anew
         before = {}
     changed = _differences(before, ingredients(experiment, data), "")
     return Plan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")

@@ -29,9 +29,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, save_snapshot, training_tensors
-from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
+from dynroute_core.data.photographs import Labelled, TrainPhotographs, ValPhotographs, collate, open_folder
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.record import CHECKPOINT, to_json
 from dynroute_core.runtime import (
     EXIT_DONE,
@@ -40,12 +41,13 @@ from dynroute_core.runtime import (
     DynrouteError,
     UsageError,
     pick_device,
+    remove_stale,
     source_hash,
     write_whole,
 )
 from dynroute_core.signals import Signals, locked
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import NonFiniteLossError, TrainConfig, make_optimizer
+from dynroute_core.train import TrainConfig, make_optimizer
 from dynroute_core.weights import save_weights
 
 BACKBONE, RESULT = "backbone.safetensors", "pretrain.json"
@@ -144,14 +146,17 @@ class _Pretraining:
         recipe = {name: value for name, value in asdict(self.config).items() if name not in _NEUTRAL}
         digest.update(json.dumps([asdict(self.model), recipe], sort_keys=True).encode())
         for path, _ in self.train.samples + self.val.samples:
-            file = Path(path)
-            digest.update(f"{file.relative_to(data)} {file.stat().st_size}\n".encode())
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                raise BlockedError(f"cannot read {path}: {error.strerror or error}. Restore or remove it.") from error
+            digest.update(f"{path.relative_to(data)} {size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def steps(self) -> Iterator[float]:
         """Trains to the end; the loss of each iteration. A step is finished when it is yielded."""
         self.network.train()
-        for images, labels in self._loader(self.iteration):
+        for images, labels in map(_whole, self._loader(self.iteration)):
             lr = learning_rate(self.config, self.iteration, self.iterations)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
@@ -160,14 +165,24 @@ class _Pretraining:
             loss.backward()
             value = float(loss.detach())
             if not np.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss is {value} at iteration {self.iteration}. Lower --lr; the last checkpoint is intact."
-                )
+                raise self._not_finite(value)
             self.optimizer.step()
             if self.iteration >= self.iterations - self._late_count():
                 self.late += value
             self.iteration += 1
             yield value
+
+    def _not_finite(self, loss: float) -> NonFiniteLossError:
+        photographs, path = self._photographs(), self.out / CHECKPOINT
+        (positions,) = photographs.batches(self.config.batch, self.iteration, self.iteration + 1)
+        good = f"The last good checkpoint is {path}." if path.exists() else "There is no checkpoint yet."
+        return NonFiniteLossError(
+            f"the loss is {loss} at iteration {self.iteration} (files: {', '.join(map(photographs.file, positions))}). "
+            f"Lower --lr or look at these files. {good}"
+        )
+
+    def _photographs(self) -> TrainPhotographs:
+        return TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
 
     def _late_count(self) -> int:
         return max(self.iterations // 10, 1)
@@ -175,18 +190,20 @@ class _Pretraining:
     def _input(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
 
-    def _loader(self, start: int) -> DataLoader[tuple[Tensor, int]]:
-        photographs = TrainPhotographs(self.train, crop=self.config.crop, seed=self.config.seed)
+    def _loader(self, start: int) -> DataLoader[Labelled | DynrouteError]:
+        photographs = self._photographs()
         batches = photographs.batches(self.config.batch, start, self.iterations)
-        return DataLoader(photographs, batch_sampler=batches, num_workers=self.config.workers)
+        return DataLoader(photographs, batch_sampler=batches, num_workers=self.config.workers, collate_fn=collate)
 
     @torch.inference_mode()
     def top1_percent(self) -> float:
         """The share of val images whose class comes first."""
         self.network.eval()
         photographs = ValPhotographs(self.val, resize=self.config.resize, crop=self.config.crop)
-        loader = DataLoader(photographs, batch_size=self.config.batch, num_workers=self.config.workers)
-        hits = sum(int((self.network(self._input(x)).argmax(1).cpu() == y).sum()) for x, y in loader)
+        loader = DataLoader(
+            photographs, batch_size=self.config.batch, num_workers=self.config.workers, collate_fn=collate
+        )
+        hits = sum(int((self.network(self._input(x)).argmax(1).cpu() == y).sum()) for x, y in map(_whole, loader))
         return 100 * hits / len(photographs)
 
     def save(self) -> None:
@@ -197,10 +214,14 @@ class _Pretraining:
         path, tensors = self.out / CHECKPOINT, snapshot.tensors
         if snapshot.facts.get("key") != self.key:
             raise BlockedError(f"{path} is of other settings, images or sources. Give another --out, or delete it.")
-        restore_training(snapshot, self.network, self.optimizer)
-        iteration = snapshot.facts["iteration"]
-        assert isinstance(iteration, int)
-        self.iteration, self.late = iteration, tensors["late"]
+        iteration = snapshot.facts.get("iteration")
+        try:
+            if type(iteration) is not int or not 0 <= iteration <= self.iterations:
+                raise ValueError(f"iteration is {iteration!r}")
+            restore_training(snapshot, self.network, self.optimizer)
+            self.iteration, self.late = iteration, tensors["late"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise BlockedError(f"{path} is incomplete ({error}). Delete it to start anew.") from error
 
     def finish(self, report: Report, signals: Signals) -> Pretrained:
         signals.hold()
@@ -227,6 +248,13 @@ class _Pretraining:
         return result
 
 
+def _whole(found: list[Tensor] | DynrouteError) -> list[Tensor]:
+    """A batch; raises the error that came in its place."""
+    if isinstance(found, DynrouteError):
+        raise found
+    return found
+
+
 _NEUTRAL = ("workers", "checkpoint_every")  # settings that cannot change a number
 
 
@@ -248,6 +276,7 @@ def pretrain(
         raise UsageError("a fixed network's head may read fewer maps: pre-train a row with gates, or network-fix.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Signals() as signals:
+        remove_stale(out)
         return _Pretraining(model, config, data, out, pick_device(device)).finish(report, signals)
 
 

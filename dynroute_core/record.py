@@ -11,21 +11,26 @@ import csv
 import io
 import itertools
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
-from dynroute_core.marks import augmentation, forced_route, given_weights
+from dynroute_core.marks import augmentation, forced_route, given_weights, left_out
+from dynroute_core.reading import parse as parse
+from dynroute_core.reading import read_file as read_file
+from dynroute_core.reading import to_json as to_json
 from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
 RECORD, ROUTES, CURVE, EXAMPLES = "record.json", "routes.json", "curve.csv", "examples"
 PLAN, CHECKPOINT = "plan.json", "checkpoint.safetensors"  # of runs at work; never published
-MAX_FILE_MB = 256
+LARGEST_SIDE = 1 << 15  # pixels of a nominal input
+LONGEST_COUNT = 12  # digits
 
-T = TypeVar("T")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of rows, profiles and data sets: pages and folders are named so
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")  # what repr writes; float() reads much else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +69,14 @@ class Durations:
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
-    (iterations 0: given weights were evaluated). resumed_at: iterations where training was taken up again."""
+    (iterations 0: given weights). resumed_at: where it was taken up again. skipped: non-finite batches left out."""
 
     iterations: int
     final_loss: float | None
     final_expected_macs: float | None
     resumed_at: tuple[int, ...]
     parameters: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +152,9 @@ class Record:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What sets the evaluation apart from the row's own, in words: given weights, forced route, augmentation."""
-        return tuple(mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config)))
+        """What sets the run apart from the row's own, in words."""
+        found = [mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config))]
+        return (*found, *left_out(self.training.skipped))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,72 +200,10 @@ class CurvePoint:
     seconds: float
 
 
-def parse(kind: type[T], raw: bytes, path: Path | str) -> T:
-    """JSON bytes as a dataclass: types, required and unknown fields are checked.
-
-    Raises BlockedError naming file and field.
-    """
-    try:
-        data = msgspec.json.decode(raw)
-        value = msgspec.convert(data, kind)
-        unknown = _unknown_fields(data, msgspec.to_builtins(value), "$")
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BlockedError(
-            f"{path} is not a readable {kind.__name__.lower()}: {error}. Delete it and run the row again."
-        ) from error
-    if unknown:
-        raise BlockedError(f"{path} has unknown fields ({', '.join(unknown[:5])}): was it written by another version?")
-    return value
-
-
-def _unknown_fields(given: object, known: object, where: str) -> list[str]:
-    if isinstance(given, dict) and isinstance(known, dict):
-        found = [f"{where}.{key}" for key in given if key not in known]
-        return found + [
-            u for key in given if key in known for u in _unknown_fields(given[key], known[key], f"{where}.{key}")
-        ]
-    if isinstance(given, list) and isinstance(known, list | tuple):
-        return [u for a, b in zip(given, known, strict=False) for u in _unknown_fields(a, b, f"{where}[]")]
-    return []
-
-
-def to_json(value: object) -> bytes:
-    """A dataclass as JSON, keys in declaration order, ending in a newline. Raises ValueError for NaN and infinities."""
-    plain = msgspec.to_builtins(value)
-    _refuse_non_finite(plain, "$")
-    return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
-
-
-def _refuse_non_finite(value: object, where: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}: records hold finite numbers only.")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_non_finite(item, f"{where}.{key}")
-    if isinstance(value, list | tuple):
-        for item in value:
-            _refuse_non_finite(item, f"{where}[]")
-
-
-def read_file(path: Path) -> bytes:
-    """A small file's bytes; raises BlockedError where it is missing, unreadable or absurdly large."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_MB * 2**20:
-            raise BlockedError(f"{path} has {size >> 20} MB; a file of a run has at most {MAX_FILE_MB} MB.")
-        return path.read_bytes()
-    except OSError as error:
-        raise BlockedError(f"cannot read {path}: {error.strerror or error}. Run the row first.") from error
-
-
 def read_record(path: Path) -> Record:
     """The record in a file, checked. Raises BlockedError naming file and reason."""
     record = parse(Record, read_file(path), path)
-    try:
-        problems = _problems(record)
-    except OverflowError as error:  # JSON knows integers that no float can hold
-        problems = [str(error)]
-    if problems:
+    if problems := _problems(record):
         raise BlockedError(f"{path} cannot be true: {'; '.join(problems[:3])}. Delete it and run the row again.")
     return record
 
@@ -283,9 +228,36 @@ def _problems(record: Record) -> list[str]:
         for image in record.images:
             if not cost.min_macs - slack <= (macs := getattr(image, f"{name}_macs")) <= cost.max_macs + slack:
                 found.append(f"{name} cost of {image.name} is {macs}")
+    if not 0 <= record.training.skipped <= record.training.iterations:
+        found.append(f"{record.training.skipped} of {record.training.iterations} batches left out")
     if len(record.images) != record.data.val_images:
         found.append(f"{len(record.images)} images listed, {record.data.val_images} evaluated")
+    return found + _names_and_counts(record)
+
+
+def _names_and_counts(record: Record) -> list[str]:
+    """What is wrong with names, of which addresses and folders are made, and with whole numbers."""
+    names = {"row": record.row, "profile": record.profile, "data": record.data.name}
+    found = [f"{what} is {name[:60]!r}" for what, name in names.items() if not _NAME.fullmatch(name)]
+    if not _KEY.fullmatch(record.key):
+        found.append(f"key is {record.key[:60]!r}")
+    found += [f"two images are {name!r}" for name in _twins(image.name for image in record.images)]
+    if record.data.class_names != tuple(record.metrics.class_iou_percent):
+        found.append("its classes are not those that have an IoU")
+    sides = record.costs.nominal_height, record.costs.nominal_width
+    if not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE:
+        found.append(f"costs are counted at {sides[0]}×{sides[1]}")
+    spent, facts = record.durations, record.training
+    counts = (record.seed, record.data.train_images, record.machine.threads, facts.iterations, facts.parameters)
+    if min(*counts, *facts.resumed_at, spent.train_s, spent.precise_bn_s, spent.evaluate_s) < 0:
+        found.append("a count or a duration is negative")
     return found
+
+
+def _twins(names: Iterable[str]) -> list[str]:
+    """The names that come more than once."""
+    ordered = sorted(names)
+    return sorted({a for a, b in itertools.pairwise(ordered) if a == b})
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -301,6 +273,9 @@ def read_routes(path: Path) -> Routes:
     routes = parse(Routes, read_file(path), path)
     if routes.schema != SCHEMA:
         raise BlockedError(f"{path} has schema {routes.schema}, this version reads {SCHEMA}. Run the row again.")
+    if twins := [*_twins(image.name for image in routes.images), *_twins(routes.cells), *_twins(routes.paths)]:
+        raise BlockedError(f"{path} names {twins[0]!r} twice. Run the row again.")
+    classes = len(routes.images[0].true_positive) if routes.images else 0
     for image in routes.images:
         if (
             len(image.states) != len(routes.cells)
@@ -310,6 +285,11 @@ def read_routes(path: Path) -> Routes:
             raise BlockedError(
                 f"{path}: image {image.name!r} does not fit the {len(routes.cells)} cells of its network."
             )
+        pixels = (image.true_positive, image.false_positive, image.false_negative)
+        if any(len(counts) != classes or min(counts, default=0) < 0 for counts in pixels):
+            raise BlockedError(f"{path}: pixels of image {image.name!r} are negative, or of another number of classes.")
+        if not all(0 <= factor <= 1 + 1e-5 for factor in image.factors):  # 1 in float32, and rounded to six digits
+            raise BlockedError(f"{path}: image {image.name!r} has a factor that is not from 0 to 1.")
     return routes
 
 
@@ -333,16 +313,28 @@ def read_curve(path: Path) -> list[CurvePoint]:
     names = [field.name for field in fields(CurvePoint)]
     if not lines or lines[0] != names:
         raise BlockedError(f"{path} does not begin with {','.join(names)}: it is no training curve.")
-    points = []
+    points: list[CurvePoint] = []
     for number, line in enumerate(lines[1:], start=2):
         try:
-            iteration, *rest = (float(value) for value in line)
-            if len(line) != len(names):
-                raise ValueError(f"{len(line)} values, {len(names)} expected")
-            points.append(CurvePoint(iteration=int(iteration), **dict(zip(names[1:], rest, strict=True))))
-        except (ValueError, OverflowError) as error:
+            point = _point(line, names)
+            if points and point.iteration <= points[-1].iteration:
+                raise ValueError(f"iteration {point.iteration} follows {points[-1].iteration}")
+        except ValueError as error:
             raise BlockedError(f"{path}, line {number}: {error}.") from error
+        points.append(point)
     return points
+
+
+def _point(line: list[str], names: list[str]) -> CurvePoint:
+    if len(line) != len(names):
+        raise ValueError(f"{len(line)} values, {len(names)} expected")
+    for text in line:
+        if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+            raise ValueError(f"could not convert string to a finite float: {text[:60]!r}")
+    iteration, *rest = line
+    if not iteration.isdecimal() or len(iteration) > LONGEST_COUNT:
+        raise ValueError(f"iteration is {iteration[:60]}")
+    return CurvePoint(iteration=int(iteration), **dict(zip(names[1:], map(float, rest), strict=True)))
 
 
 def example_names(record: Record) -> dict[str, str]:

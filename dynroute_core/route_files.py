@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
+from dynroute_core.reading import decode_json, read_regular
 from dynroute_core.record import read_routes
 from dynroute_core.runtime import BlockedError, UsageError, suggest, write_whole
 from dynroute_core.space import OPEN_THRESHOLD, Route, RoutingSpace, path_name
 from dynroute_core.static_routes import STATIC, static_route
 
 SCHEMA = 1
-MAX_BYTES = 2**20
+MAX_MB = 1
 ALL_OPEN, ALL_CLOSED, STATIC_PREFIX, IMAGE_PREFIX = "all-open", "all-closed", "static-", "image:"
 ROUTE_NAMES = (ALL_OPEN, ALL_CLOSED, *(STATIC_PREFIX + name for name in STATIC))
 
@@ -64,8 +65,8 @@ def find_route(text: str, space: RoutingSpace, *, routes: Path | None = None) ->
 def read_route(path: Path, space: RoutingSpace) -> Route:
     """The route of a route file. Raises as `find_route`."""
     try:
-        content = msgspec.json.decode(_read(path), type=RouteFile)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        content = msgspec.convert(decode_json(_read(path)), RouteFile)
+    except ValueError as error:  # msgspec's are among them
         raise BlockedError(
             f'{path} is no route file: {error}. It has to be {{"schema": 1, "layers": L, "paths": ["init>keep", ...]}}.'
         ) from error
@@ -107,13 +108,11 @@ def image_route(path: Path, image: str, space: RoutingSpace) -> Route:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise BlockedError(f"{path} is no file. Give a route file, FILE.json.")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BlockedError(f"{path} has {size} bytes; a route file has at most {MAX_BYTES}.")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise BlockedError(f"cannot read {path}: {error}. Give a route file that is there.") from error
+        return read_regular(path, most_mb=MAX_MB)
+    except OSError as error:
+        raise BlockedError(
+            f"cannot read {path}: {error.strerror or error}. Give a route file, FILE.json, that is there."
+        ) from error
 
 
 def _check_layers(path: Path, layers: int, space: RoutingSpace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import errno
 import hashlib
 import os
 import platform
@@ -55,10 +56,12 @@ def suggest(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(shown)}.")
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, settle: bool = True) -> None:
     """Writes a file whole or not at all: aside, synced, renamed over the old one.
 
-    Raises `BlockedError` where the disk has no room; the old file is then still there.
+    settle: wait until the renaming too is on the disk, so that no power cut undoes it and keeps what is written after;
+    without it, `sync_folder` has to follow. Raises `BlockedError` where the disk has no room; the old file is then
+    still there.
     """
     name = ""
     try:
@@ -81,11 +84,36 @@ def write_whole(path: Path, content: bytes) -> None:
         if name:
             Path(name).unlink(missing_ok=True)
         raise
+    if settle:
+        sync_folder(path.parent)
 
 
-def remove_stale(folder: Path) -> int:
-    """Removes the temporary files that a killed `write_whole` left in `folder`; returns how many."""
-    stale = list(folder.glob(".*.tmp"))
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, as far as its file system can tell.
+
+    Raises `BlockedError` where the disk fails.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no syncing of folders
+            return
+        raise BlockedError(
+            f"cannot write to {folder}: {error.strerror or error}. What was written last may be lost: look at the "
+            "disk, then run the same command again."
+        ) from error
+
+
+def remove_stale(folder: Path, names: Iterable[str] = ("*",)) -> int:
+    """Removes the temporary files that a killed `write_whole` left in `folder` and below; returns how many.
+
+    names: of the files that were to be written, patterns allowed; only who may write a file may call its rest stale.
+    """
+    stale = [path for name in names for path in folder.rglob(f".{name}.*.tmp") if path.is_file()]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)

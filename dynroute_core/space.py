@@ -67,9 +67,16 @@ class ModelConfig:
     paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("layers", 1), ("channels", 2), ("classes", 1), ("stem_channels", 1)):
+        for name, least, most in (
+            ("layers", 1, 256),
+            ("channels", 2, 1024),
+            ("classes", 1, 254),
+            ("stem_channels", 1, 1024),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least {least}.")
+            if getattr(self, name) > most:  # a settings file may say anything; 254 and 255 are no classes in a label
+                raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at most {most}.")
         if self.channels % 2:
             raise ValueError(f"channels={self.channels}: give an even number (paths up and gates halve it).")
         for name, given, allowed in (

@@ -12,7 +12,7 @@ from dynroute_core.record import parse, read_file, to_json
 from dynroute_core.runtime import BlockedError, write_whole
 
 SPEED_SCHEMA = 1
-Kind = Literal["inference", "training", "loading"]
+Kind = Literal["inference", "training", "loading", "operations"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class BenchMachine:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One subject at one task. share: of the all-open MACs, where a route was forced. macs: per run, 0 where none are
-    counted. items: images or crops per run. peak_mb: 10⁶ bytes above what the process held before its first run."""
+    counted. items: images or crops per run. peak_mb: 10⁶ bytes above what the process held before its first run.
+    difference: of a compiled operation's result from its meaning's, over the largest value (of labels: the share)."""
 
     part: str
     subject: str
@@ -47,6 +48,7 @@ class Measurement:
     high_ms: float
     runs: int
     peak_mb: float | None = None
+    difference: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,5 +105,10 @@ def _problems(record: SpeedRecord) -> list[str]:
             found.append(f"{name}: times {one.low_ms}, {one.median_ms}, {one.high_ms} are out of order")
         if not 0 <= one.share <= 1 + 1e-6 or one.macs < 0 or min(one.height, one.width, one.items, one.runs) < 1:
             found.append(f"{name}: a share, count or size is out of range")
+    peaks = record.machine.peak_gmacs_per_s
+    if "torch" not in record.machine.versions or "float32" not in peaks or min(peaks.values()) <= 0:
+        found.append("torch's version or the machine's float32 peak is missing, or a peak is not above 0")
+    if any((one.peak_mb or 0) < 0 for one in record.measurements):
+        found.append("a peak of memory is negative")
     found += [f"goal {goal.text!r} is {goal.measured}" for goal in record.goals if not math.isfinite(goal.measured)]
     return found

@@ -20,8 +20,11 @@ from dynroute_core.data.labels import IGNORE
 from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
-from dynroute_core.runtime import BlockedError, DynrouteError, UsageError
+from dynroute_core.nonfinite import NonFiniteLossError, Watch
+from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
+
+LARGEST_SIDE, MOST_CROPS, MOST_STEPS = 1 << 13, 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class TrainConfig:
     many parts a step works through its batch, where memory holds only one of them; see `Trainer`. crop, scales,
     max_size: pixels, see `data.transforms`. budget_macs: what the budget's target is a share of; cost is counted at
     the crop's size. drop_path: probability in the last layer at the last iteration. needs_weights: the row starts from
-    ImageNet weights.
+    ImageNet weights. skip_nonfinite: a batch whose loss or gradient is NaN or infinite is left out and counted, where
+    otherwise training stops; on a GPU every step then waits for the device.
     """
 
     iterations: int = 190_000
@@ -55,6 +59,7 @@ class TrainConfig:
     crop_width: int = 768
     precise_bn_batches: int = 200
     needs_weights: bool = False
+    skip_nonfinite: bool = False
     amp: bool = False
     channels_last: bool = True
     deterministic: bool = True
@@ -66,6 +71,13 @@ class TrainConfig:
         for name in (*whole, "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        if max(self.crop_height, self.crop_width, *self.scales, self.max_size) > LARGEST_SIDE:
+            raise ValueError(f"crop, scales and max_size are at most {LARGEST_SIDE} pixels")
+        if (
+            self.batch > MOST_CROPS
+            or max(self.iterations, self.warmup_iterations, self.precise_bn_batches) > MOST_STEPS
+        ):
+            raise ValueError(f"give batches of at most {MOST_CROPS} crops, and at most {MOST_STEPS} of them")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"accumulate={self.accumulate} does not divide batch={self.batch}: the parts must be of one size"
@@ -93,15 +105,12 @@ class TrainingBatch(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
 
-class NonFiniteLossError(DynrouteError):
-    """The loss became NaN or infinite."""
-
-
 @dataclass(frozen=True)
 class StepState:
     """One finished iteration (0-based). Tensors are 0-dimensional and stay on the device: reading one waits for it.
 
-    confusion: of this batch's predictions, (classes, classes), only at iterations that are logged.
+    confusion: of this batch's predictions, (classes, classes), only at iterations that are logged. skipped: the batch's
+    files where it was left out (see `TrainConfig.skip_nonfinite`), and then there is no confusion; else empty.
     """
 
     iteration: int
@@ -111,6 +120,7 @@ class StepState:
     budget_loss: Tensor
     expected_macs: Tensor
     confusion: Tensor | None
+    skipped: tuple[str, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -161,8 +171,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, config)
         self.iteration = 0
-        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
-        self._latest: tuple[str, ...] = ()
+        self.watch = Watch(self.device)
         if config.budget is not None and not config.budget_macs:
             raise UsageError("a budget without train.budget_macs: set what its target is a share of.")
         side = (config.crop_height // COARSEST_STRIDE, config.crop_width // COARSEST_STRIDE)
@@ -179,7 +188,8 @@ class Trainer:
         """Runs to the end of the schedule. `batches` must begin with batch number `self.iteration`.
 
         Raises NonFiniteLossError naming iteration and files: on the CPU before the weights are touched, elsewhere at
-        the next logged iteration or `require_finite`, so that no step waits for the device.
+        the next logged iteration or `require_finite`, so that no step waits for the device. With
+        `config.skip_nonfinite` only after `nonfinite.LONGEST_SKIP` such batches in a row.
         """
         self.model.train()
         while self.iteration < self.config.iterations:
@@ -198,6 +208,7 @@ class Trainer:
         logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
         images, labels = self._to_device(batch)
         labelled = (labels != IGNORE).sum()
+        statistics = [buffer.clone() for buffer in self.model.buffers()] if config.skip_nonfinite else []
         self.optimizer.zero_grad(set_to_none=True)
         parts = [
             self._backward(some_images, some_labels, labelled, with_confusion=logged)
@@ -209,14 +220,19 @@ class Trainer:
         budget = torch.stack([part.budget for part in parts]).mean()
         loss = segmentation + budget
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
-        self._finite &= torch.isfinite(loss + norm)
-        self._latest = batch.names
+        expected = torch.stack([part.expected_macs for part in parts]).mean()
+        finite = torch.isfinite(loss + norm)
+        if config.skip_nonfinite and not finite:  # waits for the device
+            self.watch.skip(iteration, batch.names)
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+            return StepState(iteration, lr, loss, segmentation, budget, expected, None, batch.names)
+        self.watch.note(finite, iteration, batch.names)
         if logged or self.device.type == "cpu":
             self.require_finite()
         self.optimizer.step()
         confusions = [part.confusion for part in parts if part.confusion is not None]
         confusion = torch.stack(confusions).sum(0) if confusions else None
-        expected = torch.stack([part.expected_macs for part in parts]).mean()
         return StepState(iteration, lr, loss, segmentation, budget, expected, confusion)
 
     def _backward(self, images: Tensor, labels: Tensor, labelled: Tensor, *, with_confusion: bool) -> _Part:
@@ -237,13 +253,8 @@ class Trainer:
         return _Part(segmentation.detach(), budget.detach(), cost.expected_macs.detach().mean(), confusion)
 
     def require_finite(self) -> None:
-        """Raises NonFiniteLossError if a loss or gradient of the steps so far was NaN or infinite."""
-        if not self._finite:
-            raise NonFiniteLossError(
-                f"the loss or its gradient is not finite at iteration {self.iteration} "
-                f"(files: {', '.join(self._latest)}). "
-                "Lower train.lr or look at these files; the last checkpoint is intact."
-            )
+        """Raises NonFiniteLossError if a loss or gradient that was stepped by so far was NaN or infinite."""
+        self.watch.require()
 
     def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         images = batch.images.to(self.device, non_blocking=True).float()
@@ -252,15 +263,17 @@ class Trainer:
         return images, batch.labels.to(self.device, non_blocking=True)
 
     def snapshot(self) -> Snapshot:
-        """Weights, momentum, random state and iteration, as they are between two iterations."""
-        return Snapshot(training_tensors(self.model, self.optimizer), {"iteration": self.iteration})
+        """Weights, momentum, random state and counts, as they are between two iterations."""
+        facts = {"iteration": self.iteration} | self.watch.facts()
+        return Snapshot(training_tensors(self.model, self.optimizer), facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot of the same model and recipe; raises BlockedError where it does not fit."""
         iteration = snapshot.facts.get("iteration")
         try:
             restore_training(snapshot, self.model, self.optimizer)
-        except (RuntimeError, KeyError) as error:
+            self.watch.restore(snapshot.facts)
+        except (RuntimeError, KeyError, ValueError) as error:
             raise BlockedError(f"the checkpoint does not fit this run ({error}). Delete it to start anew.") from error
         if not isinstance(iteration, int) or not 0 <= iteration <= self.config.iterations:
             raise BlockedError(f"the checkpoint's iteration is {iteration!r}. Delete it to start anew.")
@@ -273,7 +286,8 @@ def precise_batch_norm(
 ) -> None:
     """Recomputes every batch norm's statistics as the plain average over `count` training batches, without drop path.
 
-    each: called with the number of batches done, after each.
+    each: called with the number of batches done, after each. Raises NonFiniteLossError where they come out NaN or
+    infinite: every label would be the first class.
     """
     if count == 0:
         return
@@ -294,3 +308,7 @@ def precise_batch_norm(
         norm.momentum = momentum
     model.drop_path = drop_path
     model.train(was_training)
+    if not all(bool(torch.isfinite(buffer).all()) for norm in norms for buffer in norm.buffers()):
+        raise NonFiniteLossError(
+            "the batch norm statistics are not finite after training: it diverged. Lower train.lr."
+        )

@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 from torch.serialization import safe_globals
@@ -36,11 +36,17 @@ from dynroute_core.checkpoint import (
 )
 from dynroute_core.model import Segmenter
 from dynroute_core.original import load_original, own_names
+from dynroute_core.reading import open_regular
 from dynroute_core.runtime import BlockedError, UsageError, write_whole
 
-MAX_BYTES = 4 << 30  # Layer33 with its optimizer has 0.3 GB
+MAX_MB = 4 << 10  # Layer33 with its optimizer has 0.3 GB
 HEAD_PREFIX = "head."
 PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
+
+_PLAIN_TYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 
 Use = Literal["evaluate", "start"]
 
@@ -81,9 +87,7 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
     try:
         if path.is_dir():
             raise BlockedError(f"{path} is a folder. Give the file of the weights, such as checkpoint.safetensors.")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BlockedError(f"{path} has {size >> 20} MB; weights have at most {MAX_BYTES >> 20} MB.")
-        with path.open("rb") as file:
+        with open_regular(path, most_mb=MAX_MB) as file:
             yield file
     except OSError as error:
         raise BlockedError(f"cannot read {path}: {error.strerror or error}. Check the path of the weights.") from error
@@ -146,14 +150,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     with _opened(path) as file:
         begin = file.read(9)
-    if begin[:4] == b"PK\x03\x04" or begin[:1] == b"\x80":
-        tensors = _read_pickle(path)
+    if (archive := begin[:4] == b"PK\x03\x04") or begin[:1] == b"\x80":
+        tensors = _read_pickle(path, archive=archive)
     elif begin[8:9] == b"{":
         tensors = _read_safetensors(path)
     else:
         raise BlockedError(f"{path} is neither a PyTorch nor a safetensors file. Restore it, or give another.")
     if not tensors:
         raise BlockedError(f"{path} holds no tensors. Give a checkpoint's state dict.")
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in _PLAIN_TYPES:
+            raise BlockedError(f"{path}: {name[:100]} is no plain tensor of real numbers. Give a plain state dict.")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():  # a few bytes, repeated
+            raise BlockedError(f"{path}: {name[:100]} claims more values than the file holds. Restore it.")
+        if not tensor.isfinite().all():
+            raise BlockedError(f"{path}: {name[:100]} holds values that are not finite: such weights compute nothing.")
     return tensors
 
 
@@ -180,8 +191,25 @@ _HARMLESS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 ]
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for an archive that torch would have to inflate: it writes none, and a few MB can claim any
+    size."""
+    with _opened(path) as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(
+            entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries
+        ):
+            raise ValueError("it is compressed, as no checkpoint is")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("it claims more bytes than it has")
+        if (name := archive.testzip()) is not None:  # torch does not look: a flipped bit would be another weight
+            raise ValueError(f"the checksum of {name[:100]} is wrong")
+
+
+def _read_pickle(path: Path, *, archive: bool) -> dict[str, Tensor]:
     try:
+        if archive:
+            _check_archive(path)
         with safe_globals(_HARMLESS):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -196,13 +224,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     inner = found.get("model", found) if isinstance(found, Mapping) else found
     if not isinstance(inner, Mapping):
         raise BlockedError(f"{path} holds a {type(inner).__name__}, not a state dict of named tensors.")
-    strange = [str(name) for name, value in inner.items() if not isinstance(value, Tensor)]
+    strange = [name for name, value in inner.items() if not (isinstance(value, Tensor) and isinstance(name, str))]
     if strange:
         raise BlockedError(
-            f"{path} is no state dict: {strange[0]} is no tensor. Give a checkpoint whose `model` entry holds the "
-            "network's tensors by name."
+            f"{path} is no state dict: {str(strange[0])[:100]} is no tensor with a name. Give a checkpoint whose "
+            "`model` entry holds the network's tensors by name."
         )
-    return {str(name): tensor for name, tensor in inner.items()}
+    return dict(inner)
 
 
 def _first_line(error: Exception) -> str:
@@ -215,6 +243,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         if safetensors_metadata(path).get("format") != FORMAT:
             return safetensors_tensors(path)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except Exception as error:  # headers may name types that torch lacks, and shapes that no tensor has
         raise BlockedError(f"{path} is truncated or damaged ({_first_line(error)}). Restore it.") from error
     return load_snapshot(path).network

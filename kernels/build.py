@@ -106,6 +106,14 @@ def library() -> ctypes.CDLL:
         ("destroy", None, (pointer,)),
         ("arena_bytes", long, (pointer,)),
         ("run", integer, (pointer, pointer, *[integer] * 3, pointer, integer, integer, *[pointer] * 4)),
+        ("plan", integer, (pointer, *[integer] * 3)),
+        ("map", integer, (pointer, *[integer] * 3, pointer)),
+        ("stem", integer, (pointer, pointer, *[integer] * 3)),
+        ("arrive", integer, (pointer, *[integer] * 3, pointer)),
+        ("cell", integer, (pointer, integer, pointer)),
+        ("send", integer, (pointer, integer, integer, ctypes.c_float)),
+        ("predict", integer, (pointer, pointer)),
+        ("enlarge", integer, (pointer, pointer, integer, integer, pointer, pointer)),
     ):
         function = getattr(loaded, f"dynroute_{name}")
         function.restype, function.argtypes = result, list(arguments)

@@ -233,8 +233,8 @@ class NativeNetwork:
         pixels = (image if image.dtype == torch.uint8 else image.to(torch.float32)).contiguous()
         forced = None if mask is None else bytes(mask)
         result = ImageResult(torch.empty(self._paths), torch.empty(self._cells, dtype=torch.uint8))
-        failed = self._library.dynroute_run(
-            self._network,
+        self.call(
+            "run",
             pixels.data_ptr(),
             pixels.dtype == torch.uint8,
             *pixels.shape[-2:],
@@ -246,9 +246,12 @@ class NativeNetwork:
             result.factors.data_ptr(),
             result.states.data_ptr(),
         )
-        if failed:
-            raise RuntimeError(self._library.dynroute_error().decode())
         return result
+
+    def call(self, function: str, *arguments: object) -> None:
+        """A function of `csrc/cpu/api.cpp` on this network; raises RuntimeError with its error's text."""
+        if getattr(self._library, f"dynroute_{function}")(self._network, *arguments):
+            raise RuntimeError(self._library.dynroute_error().decode())
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -15,6 +15,12 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-routes", nargs="?", const="1/1", metavar="PART/PARTS", help="see test_every_route.py; -s shows figures"
+    )
+
+
 @pytest.fixture(scope="session")
 def smoke_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke profile's generated data, made once."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from dynroute_core.curve import Meter, late_mean, open_tensorboard, write_scalars
+from dynroute_core.curve import Meter, late_mean, tensorboard
 from dynroute_core.record import CurvePoint
 from dynroute_core.train import StepState
 
@@ -101,10 +103,9 @@ def test_tensorboard_gets_every_point(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    writer = open_tensorboard(tmp_path, 0)
-    for k in range(3):
-        write_scalars(writer, point(k, float(k)))
-    writer.close()
+    with tensorboard(tmp_path, 0) as log:
+        for k in range(3):
+            log(point(k, float(k)))
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(0, 0.0), (1, 1.0), (2, 2.0)]
@@ -115,4 +116,20 @@ def test_without_tensorboard_there_is_no_writer(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert open_tensorboard(tmp_path, 0) is None
+    with tensorboard(tmp_path, 0) as log:
+        log(point(0, 1.0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_left_out_have_no_part_in_a_point():
+    """Their losses are NaN. A logged iteration among them gives no point; the next one covers both spans."""
+    steps = [
+        replace(s, loss=torch.tensor(float("nan")), confusion=None, skipped=("a",)) if s.iteration in (1, 4) else s
+        for s in states(10)
+    ]
+    (found,) = points(make_meter(), steps)
+    assert (found.iteration, found.loss) == (9, sum((0, 2, 3, 5, 6, 7, 8, 9)) / 8)
+    meter, later = make_meter(), make_meter()
+    assert points(meter, steps[:6]) == []
+    later.restore(meter.tensors())
+    assert points(later, steps[6:]) == [found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 
 import pytest
@@ -14,7 +13,6 @@ from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
 from dynroute_core import engine as engine_module
 from dynroute_core.cost import CLOSED, DEAD, OPEN
 from dynroute_core.engine_backend import BackendUnavailableError
-from dynroute_core.space import INITIAL, Cell
 
 # Folding multiplies each weight once more and rounds: an ulp per layer, which 16 to 33 layers amplify, in float32.
 FLOAT32 = 1e-4
@@ -65,30 +63,6 @@ def test_the_sample_has_every_state():
     assert {OPEN, CLOSED, DEAD} <= set(states.tolist())
 
 
-def all_routes(space: RoutingSpace) -> list[Route]:
-    paths = space.all_paths
-    subsets = itertools.chain.from_iterable(itertools.combinations(paths, n) for n in range(len(paths) + 1))
-    return [frozenset(subset) for subset in subsets]
-
-
-def effective_routes(space: RoutingSpace) -> list[Route]:
-    """Every route whose paths all leave a cell that something reaches: what any set of paths comes down to."""
-    found: list[tuple[Route, frozenset[Cell]]] = [(frozenset(), frozenset({INITIAL}))]
-    for _ in range(-1, space.layers):
-        longer = []
-        for route, reached in found:
-            leaving = [(cell, path) for cell in sorted(reached) for path in space.paths(cell)]
-            for count in range(len(leaving) + 1):
-                for taken in itertools.combinations(leaving, count):
-                    targets = {space.target(cell, path) for cell, path in taken}
-                    # An open cell reaches every target of its, be it with zeros.
-                    opened = {cell for cell, _ in taken}
-                    targets |= {space.target(cell, path) for cell, path in leaving if cell in opened}
-                    longer.append((route | set(taken), frozenset(t for t in targets if t)))
-        found = longer
-    return [route for route, _ in found]
-
-
 def random_routes(space: RoutingSpace, count: int) -> list[Route]:
     rng = random.Random(7)
     return [
@@ -97,39 +71,12 @@ def random_routes(space: RoutingSpace, count: int) -> list[Route]:
     ]
 
 
-def assert_routes_equal(model: Segmenter, routes: list[Route]) -> None:
-    """The engine against the model, whose batches hold an image per route."""
-    engine = InferenceEngine(model, dtype=torch.float64, backend="torch")
-    image = images(1, 20, 33)
-    for first in range(0, len(routes), 128):
-        some = routes[first : first + 128]
-        batch = image.expand(len(some), -1, -1, -1)
-        with torch.inference_mode():
-            theirs = model(batch, route=some)
-        ours = engine(batch, route=some)
-        torch.testing.assert_close(ours.logits, theirs.logits, rtol=FLOAT64, atol=FLOAT64)
-        for cell, gate in theirs.gates.items():
-            assert torch.equal(ours.gates[cell].state, gate.state), cell
-
-
-def small_fixed(layers: int) -> Segmenter:
-    return shaken(Segmenter(small_config(layers=layers, channels=2, stem_channels=2, gate="none"))).double().eval()
-
-
-def test_every_route_of_two_layers():
-    model = small_fixed(2)
-    assert_routes_equal(model, all_routes(model.space))
-
-
-def test_every_hundredth_route_of_three_layers():
-    """Of all that three layers come down to; the whole list passes too, in some minutes (LOG.md)."""
-    model = small_fixed(3)
-    assert_routes_equal(model, effective_routes(model.space)[::100])
-
-
 def test_random_routes_of_the_published_space():
+    """Smaller spaces: test_every_route.py."""
     model = shaken(Segmenter(small_config(layers=16, channels=2, stem_channels=2, gate="none"))).double().eval()
-    assert_routes_equal(model, random_routes(model.space, 40))
+    engine, image = InferenceEngine(model, dtype=torch.float64, backend="torch"), images(1, 20, 33)
+    for route in random_routes(model.space, 40):
+        assert_equal(engine, model, image, FLOAT64, route=route)
 
 
 def test_forced_routes_with_the_gates_factors(mixed):

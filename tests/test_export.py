@@ -151,6 +151,37 @@ def test_an_export_that_is_stopped_leaves_nothing(
     assert write().exists()
 
 
+def test_a_forced_export_is_whole_by_its_name_at_every_moment(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The old one goes in one renaming, the new one comes in another; between them there is none, and never half."""
+    folder = write()
+    whole = sorted(path.name for path in folder.rglob("*"))
+    rename, seen = os.rename, []
+
+    def look(source: Path, target: Path) -> None:
+        if folder.exists():
+            seen.append(sorted(path.name for path in folder.rglob("*")))
+        rename(source, target)
+        seen.append(sorted(path.name for path in folder.rglob("*")) if folder.exists() else [])
+
+    monkeypatch.setattr(os, "rename", look)
+    write(force=True)
+    assert seen == [whole, [], whole]
+    seen.clear()
+
+    def fail_to_come(source: Path, target: Path) -> None:
+        if source.name.endswith(".tmp"):
+            raise OSError(28, "No space left on device")
+        look(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_to_come)
+    with pytest.raises(BlockedError):
+        write(force=True)
+    assert sorted(path.name for path in folder.rglob("*")) == whole
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [folder.name]
+
+
 def test_what_a_killed_export_left_is_replaced(write: Callable[..., Path], tmp_path: Path, planned: Plan) -> None:
     left = tmp_path / "to" / f".dynamic-a-{planned.folder.name}-val.tmp" / IMAGES
     left.mkdir(parents=True)

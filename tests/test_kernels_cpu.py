@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import subprocess
@@ -109,18 +108,6 @@ def test_channels_that_fill_vectors_and_such_that_do_not(isa):
     for channels in (6, 16, 40):
         model = mixed_model(small_config(layers=3, channels=channels, stem_channels=24), seed=3).float()
         assert_equal(native(model), model, images(1, 70, 50), FLOAT32)
-
-
-def test_every_route_of_two_layers():
-    """Every set of paths, 1024 of them."""
-    model = shaken(Segmenter(small_config(layers=2, channels=2, stem_channels=2, gate="none"))).eval()
-    engine, image = native(model), images(1, 20, 33)
-    paths = model.space.all_paths
-    for chosen in itertools.product((False, True), repeat=len(paths)):
-        route = frozenset(itertools.compress(paths, chosen))
-        with torch.inference_mode():
-            theirs = model(image, route=route).logits
-        assert relative(engine(image, route=route).logits, theirs) < FLOAT32, route
 
 
 @pytest.mark.parametrize("factors", ["one", "gate"])

@@ -25,10 +25,11 @@ from sample_records import sample_record
 from dynroute_core.launch import child, notebook, rows
 from dynroute_core.launch.progress import Display, Seen, Tail, reporter
 from dynroute_core.launch.supervisor import DONE_NOTEBOOK, FAILED_NOTEBOOK, Job, Outcome, execute
-from dynroute_core.launch.surroundings import LOG, LOG_BYTES
+from dynroute_core.launch.surroundings import LOG, LOG_BYTES, open_log, scratch_folder
 from dynroute_core.plan import Plan
 from dynroute_core.record import RECORD, write_record
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, DynrouteError, UsageError
+from dynroute_core.signals import locked
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 120.0
@@ -274,10 +275,49 @@ def test_time_limit_stops_the_run(job: Callable[..., Job], tmp_path: Path) -> No
 def test_a_folder_in_use_is_blocked(job: Callable[..., Job]) -> None:
     made = job("pass")
     made.folder.mkdir()
-    with (made.folder / LOG).open("w") as log:
+    with (
+        locked(made.folder, name=".command.lock"),
+        pytest.raises(BlockedError, match="another process is at work on"),
+    ):
+        run(made)
+
+
+def test_what_a_killed_command_left_at_work_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its command lock is free, its log is not yet: here for three looks, then for longer than it may take."""
+    with (tmp_path / LOG).open("w") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        with pytest.raises(BlockedError, match="another process is running this row"):
-            run(made)
+        looks: list[float] = []
+
+        def look_away(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                fcntl.flock(log, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("dynroute_core.launch.surroundings.time.sleep", look_away)
+        with open_log(tmp_path):
+            assert len(looks) == 3
+        assert capsys.readouterr().err.count("waiting for what a killed command left") == 1
+        fcntl.flock(log, fcntl.LOCK_EX)
+        ticks = iter(range(0, 1000, 10))
+        monkeypatch.setattr("dynroute_core.launch.surroundings.time.monotonic", lambda: float(next(ticks)))
+        with pytest.raises(BlockedError, match="still writing to"), open_log(tmp_path):
+            pytest.fail("the log was taken from its writer")
+
+
+def test_scratch_folders_of_killed_commands_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("dynroute_core.launch.surroundings.SHORT_PATH", 1000)  # no sockets here
+    with scratch_folder() as used:
+        left, foreign = tmp_path / "dynroute-left", tmp_path / "dynroute-foreign"
+        for folder in (left, foreign):
+            folder.mkdir()
+        (left / "in-use").touch()
+        (left / "k.json").touch()
+        with scratch_folder() as other:
+            assert used.exists() and other.exists() and foreign.exists() and not left.exists()
+    assert list(tmp_path.iterdir()) == [foreign]
 
 
 # How a run is stopped

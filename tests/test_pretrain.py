@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dynroute_core import pretrain as module
 from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.pipeline import run
 from dynroute_core.pretrain import BACKBONE, RESULT, Classifier, PretrainConfig, learning_rate, pretrain
 from dynroute_core.record import CHECKPOINT
@@ -106,6 +108,21 @@ def test_a_stopped_run_ends_as_a_whole_one(done, photographs, tmp_path, moment, 
     assert (tmp_path / BACKBONE).read_bytes() == (out / BACKBONE).read_bytes()
 
 
+def test_a_loss_that_is_not_finite_names_its_files_and_the_checkpoint(photographs, tmp_path, monkeypatch) -> None:
+    factors, entropy = iter([1.0] * 6 + [float("nan")]), module.F.cross_entropy
+    monkeypatch.setattr(module.F, "cross_entropy", lambda *given: entropy(*given) * next(factors))
+    with pytest.raises(NonFiniteLossError) as raised:
+        pretrain(MODEL, CONFIG, data=photographs, out=tmp_path, device="cpu")
+    named = re.search(r"at iteration 6 \(files: (.+?)\)", str(raised.value))
+    assert named is not None
+    stream = TrainPhotographs(open_folder(photographs, "train"), crop=CONFIG.crop, seed=CONFIG.seed)
+    (positions,) = stream.batches(CONFIG.batch, 6, 7)
+    classes = [stream.folder.classes[stream[position][1]] for position in positions]
+    assert [name.split("/")[0] for name in named[1].split(", ")] == classes
+    assert all((photographs / "train" / name).is_file() for name in named[1].split(", "))
+    assert f"The last good checkpoint is {tmp_path / CHECKPOINT}." in str(raised.value)
+
+
 def test_another_recipe_does_not_take_up_this_ones_checkpoint(done, photographs) -> None:
     out, _, _ = done
     with pytest.raises(BlockedError, match="other settings"):
@@ -168,7 +185,7 @@ def test_bad_folders(photographs, tmp_path) -> None:
         (tmp_path / "odd" / split / "val" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
         (tmp_path / "odd" / split / "train").mkdir(exist_ok=True)
         (tmp_path / "odd" / split / "train" / "a.png").write_bytes((photographs / "val" / "red" / "0.png").read_bytes())
-    attempt(tmp_path / "odd", "a.png cannot be decoded", batch=2)
+    attempt(tmp_path / "odd", "a.png is not a readable PNG or JPEG file", batch=2)
     with pytest.raises(UsageError, match="batch of at least 2"):
         PretrainConfig(batch=1)
     with pytest.raises(UsageError, match="fixed network"):

@@ -11,12 +11,12 @@ import torch
 from sample_models import images, small_config
 from torch import Tensor, nn
 
-from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
+from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot, training_tensors
 from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from dynroute_core.model import Segmenter
+from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.train import (
-    NonFiniteLossError,
     TrainConfig,
     Trainer,
     learning_rate,
@@ -211,6 +211,49 @@ def test_a_non_finite_loss_names_iteration_and_files_and_leaves_the_weights(pois
     assert trainer.iteration == 1
 
 
+def test_a_batch_left_out_leaves_weights_momentum_and_statistics(monkeypatch):
+    """As if it had never come, but for the iteration; the next step is by the schedule's next learning rate."""
+    model = make_model()
+    trainer = Trainer(model, replace(CONFIG, skip_nonfinite=True))
+    steps = trainer.steps(batches())
+    next(steps)
+    before = {name: tensor.clone() for name, tensor in training_tensors(model, trainer.optimizer).items()}
+    assert any("running_mean" in name for name in before) and any(name.startswith("momentum/") for name in before)
+    with monkeypatch.context() as patched:
+        patched.setattr("dynroute_core.train.segmentation_loss", lambda logits, *_, **__: logits.sum() * math.nan)
+        state = next(steps)
+    assert (state.skipped, state.confusion) == (("a1", "b1"), None)
+    for name, tensor in training_tensors(model, trainer.optimizer).items():
+        assert torch.equal(tensor, before[name]), name
+    assert (trainer.iteration, trainer.watch.skipped, trainer.watch.in_a_row) == (2, 1, 1)
+    after = next(steps)
+    assert after.skipped == () and trainer.watch.in_a_row == 0
+    assert after.lr == learning_rate(CONFIG, 2)
+
+
+def test_batches_left_out_in_a_row_have_a_limit():
+    model = make_model()
+    trainer = Trainer(model, replace(CONFIG, skip_nonfinite=True, iterations=LONGEST_SKIP + 1))
+    with torch.no_grad():
+        model.head.predictor.bias[0] = math.nan
+    steps = trainer.steps(batches())
+    for _ in range(LONGEST_SKIP - 1):
+        assert next(steps).skipped
+    kept = trainer.snapshot()
+    again = Trainer(make_model(), trainer.config)
+    again.restore(kept)  # the count of those in a row survives
+    with pytest.raises(NonFiniteLossError, match=f"{LONGEST_SKIP} batches in a row"):
+        next(again.steps(batches(again.iteration)))
+
+
+def test_statistics_that_are_not_finite_stop_before_an_evaluation():
+    model = make_model()
+    with torch.no_grad():
+        next(iter(model.stem.parameters())).fill_(math.inf)
+    with pytest.raises(NonFiniteLossError, match="batch norm statistics are not finite"):
+        precise_batch_norm(model, batches(), 1)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -304,7 +347,7 @@ def test_resuming_from_a_file_is_exact(tmp_path):
     assert second.iteration == 5
     assert begun + run(second, 12) == losses
     ours, theirs = second.snapshot(), whole.snapshot()
-    assert ours.facts == theirs.facts == {"iteration": 12}
+    assert ours.facts == theirs.facts == {"iteration": 12, "skipped": 0, "skipped_in_a_row": 0}
     assert set(ours.tensors) == set(theirs.tensors)
     for name, tensor in theirs.tensors.items():
         assert torch.equal(ours.tensors[name], tensor), name
@@ -340,9 +383,11 @@ def test_snapshots_that_do_not_fit_are_refused():
         without(good, "model/head.predictor.bias"),
         without(good, "rng/cpu"),
         Snapshot(good.tensors, {}),
-        Snapshot(good.tensors, {"iteration": 13}),
-        Snapshot(good.tensors, {"iteration": -1}),
-        Snapshot(good.tensors, {"iteration": "5"}),
+        Snapshot(good.tensors, good.facts | {"iteration": 13}),
+        Snapshot(good.tensors, good.facts | {"iteration": -1}),
+        Snapshot(good.tensors, good.facts | {"iteration": "5"}),
+        Snapshot(good.tensors, good.facts | {"skipped": -1}),
+        Snapshot(good.tensors, {"iteration": 0}),
         Trainer(Segmenter(small_config(layers=3)), CONFIG).snapshot(),
     ):
         with pytest.raises(BlockedError, match="Delete it to start anew"):

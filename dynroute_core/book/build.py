@@ -19,7 +19,7 @@ from dynroute_core.book.row_pages import write_row_pages
 from dynroute_core.book.sources import write_source_pages
 from dynroute_core.book.toc import check_toc
 from dynroute_core.report.failures import plain
-from dynroute_core.report.finished import ROOT, results_in
+from dynroute_core.report.finished import ROOT, require_inside, results_in
 from dynroute_core.runtime import DynrouteError, UsageError
 
 BOOK = ROOT / "book"
@@ -73,6 +73,7 @@ def _copy_records(results: Path, target: Path) -> None:
     """The files that pages offer for download."""
     for path in sorted(results.glob("*/*/*")):
         if path.name in SHIPPED:
+            require_inside(path)
             there = target / path.relative_to(results)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, there)

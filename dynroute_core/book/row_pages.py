@@ -21,6 +21,7 @@ from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.launch import notebook, rows
 from dynroute_core.report.finished import Committed, records_of
 from dynroute_core.report.row_summary import downloads, overview
+from dynroute_core.report.tables import escape_markdown
 from dynroute_core.runtime import DynrouteError, write_whole
 
 NEEDS_RECORD = "needs-record"
@@ -53,7 +54,7 @@ def row_page(row: str) -> bytes:
 
 def _heading(one: Committed) -> str:
     record = one.record
-    return f"{record.profile.capitalize()} profile on {record.data.name}, seed {record.seed}"
+    return escape_markdown(f"{record.profile.capitalize()} profile on {record.data.name}, seed {record.seed}")
 
 
 def execute(row: str, one: Committed | None) -> list[notebook.Cell]:

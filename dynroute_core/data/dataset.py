@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from dynroute_core.data.labels import (
     label_id_to_train_id,
     train_id_table,
 )
+from dynroute_core.reading import open_regular, read_regular
 from dynroute_core.runtime import BlockedError, UsageError
 
 Bytes = npt.NDArray[np.uint8]
@@ -35,6 +37,14 @@ Numbering = Literal["train_id", "label_id", "camvid_id"]
 MAX_PIXELS = 1 << 26
 """Largest image decoded, in pixels: 32 times a Cityscapes image. A small file can claim any size."""
 
+MAX_FILE_MB = 256
+"""Largest image file read: `MAX_PIXELS` of colour without compression have 201 MB."""
+
+MAX_CHUNKS = 1 << 16
+"""Most parts of a PNG file: each takes a step in Python, here and in Pillow, and an empty one 12 bytes."""
+
+_PNG_SIGN = b"\x89PNG\r\n\x1a\n"
+_DEPTH_PLACE = 24  # of the bits per value, in the header that follows the sign
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK")
 
 
@@ -71,6 +81,14 @@ class SegmentationDataset:
     items: tuple[Item, ...]
     root: Path
     _kept: dict[int, Sample] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises `DataError` for a name that no record could be written with, after hours of training."""
+        for item in self.items:
+            try:
+                item.name.encode()
+            except UnicodeEncodeError as error:
+                raise DataError(f"{self.root} has a file whose name is no text: {item.name!a}. Rename it.") from error
 
     def __len__(self) -> int:
         return len(self.items)
@@ -140,16 +158,22 @@ def read_image(path: Path) -> Bytes:
     EXIF orientation is ignored, as annotations are drawn on the stored pixels. Raises `DataError` for
     anything else.
     """
-    with _open(path) as picture:
+    rgb = read_picture(path)
+    # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
+    bgr, shape = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8), (rgb.height, rgb.width, 3)
+    del rgb  # three copies of a large picture are one too many
+    return bgr.reshape(shape).copy()
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The same picture as Pillow has it, in RGB. Raises as `read_image`."""
+    with _open(path, _content(path)) as picture:
         if picture.mode not in _EIGHT_BIT_MODES:
             raise DataError(
                 f"{path} has {picture.mode} pixels; images must have 8 bits per channel (RGB, grey or "
                 "palette). Convert the file to an 8-bit RGB PNG."
             )
-        rgb = _decoded(path, picture, "RGB")
-    # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
-    bgr = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8)
-    return bgr.reshape(rgb.height, rgb.width, 3).copy()
+        return _decoded(path, picture, "RGB")
 
 
 def read_label(path: Path, table: Bytes) -> Bytes:
@@ -158,8 +182,12 @@ def read_label(path: Path, table: Bytes) -> Bytes:
     A palette file counts by its indices, not its colours. Raises `DataError` for other files and for values
     that `table` holds as unknown.
     """
-    with _open(path, ("PNG",)) as picture:
-        if picture.mode not in ("L", "P", "1"):
+    content = _content(path)
+    with _open(path, content, ("PNG",)) as picture:
+        depth = content[_DEPTH_PLACE]
+        if picture.mode in ("L", "1") and depth != 8:  # Pillow stretches 4 bits to 0..255: other classes
+            raise DataError(f"{path} has {depth}-bit grey pixels; an annotation must have 8 bits. Convert it.")
+        if picture.mode not in ("L", "P"):
             raise DataError(
                 f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
                 "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
@@ -179,25 +207,32 @@ def read_label(path: Path, table: Bytes) -> Bytes:
 
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) of a PNG or JPEG, in pixels, by its header. Raises `DataError` where it has none."""
-    with _open(path) as picture:
+    with _open(path, _content(path)) as picture:
         return picture.height, picture.width
 
 
-def _open(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
-    """The picture, its header read and its size checked, before memory is given to its pixels."""
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_regular(path, most_mb=MAX_FILE_MB)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not content:
         raise DataError(f"{path} is empty (0 bytes). Restore it from the data set's archive.")
+    return content
+
+
+def _open(path: Path, content: bytes, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+    """The picture, its header read and its size checked, before memory is given to its pixels."""
     try:
+        if content.startswith(_PNG_SIGN):
+            _check_png(content)
         picture = Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is refused: {error} Check where this file comes from.") from error
     except Exception as error:  # broken bytes make Pillow's parsers raise OSError, KeyError, and more
+        why = f" ({error})" if type(error) is ValueError else ""  # ours; Pillow's tell of its own buffers
         raise DataError(
-            f"{path} is not a readable {' or '.join(formats)} file. Restore it from the data set's archive."
+            f"{path} is not a readable {' or '.join(formats)} file{why}. Restore it from the data set's archive."
         ) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise DataError(
@@ -205,6 +240,22 @@ def _open(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image
             "Check where this file comes from, or shrink it."
         )
     return picture
+
+
+def _check_png(content: bytes) -> None:
+    """Raises ValueError where a part's checksum is wrong or the end mark missing: Pillow skips those of the pixels, and
+    a flipped bit would be another class."""
+    place, view = len(_PNG_SIGN), memoryview(content)
+    for _ in range(MAX_CHUNKS):
+        end = place + 8 + int.from_bytes(view[place : place + 4])
+        if end + 4 > len(view):
+            raise ValueError("it ends too early")
+        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            raise ValueError("a checksum in it is wrong")
+        if content[place + 4 : place + 8] == b"IEND":
+            return
+        place = end + 4
+    raise ValueError(f"it has more than {MAX_CHUNKS} parts")
 
 
 def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
@@ -225,7 +276,7 @@ def _table(numbering: Numbering, classes: ClassSet) -> Bytes:
 
 def _file_hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, most_mb=MAX_FILE_MB) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error

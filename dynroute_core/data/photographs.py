@@ -7,22 +7,35 @@ position of the training stream, and how it is cropped, is a function of seed an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision.datasets import ImageFolder
+from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from dynroute_core.runtime import BlockedError
+from dynroute_core.data.dataset import read_picture
+from dynroute_core.runtime import BlockedError, DynrouteError
+
+ENDINGS = (".jpg", ".jpeg", ".png")
+Labelled = tuple[Tensor, int]
 
 
-def open_folder(root: Path, split: str) -> ImageFolder:
-    """A split's images by class. Raises BlockedError where the folder is missing, or a class has no images."""
+@dataclass(frozen=True)
+class Photographs:
+    """A split: its classes by name, and every file with its class's place among them."""
+
+    classes: tuple[str, ...]
+    samples: tuple[tuple[Path, int], ...]
+
+
+def open_folder(root: Path, split: str) -> Photographs:
+    """A split's PNG and JPEG files by class. Raises BlockedError where the folder is missing or unreadable, or a class
+    has no images."""
     folder = root / split
     if not folder.is_dir():
         raise BlockedError(
@@ -30,27 +43,56 @@ def open_folder(root: Path, split: str) -> ImageFolder:
             "(ILSVRC2012) lies once its archives are unpacked by class."
         )
     try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise BlockedError(f"{folder}: {error}. Every class needs a folder with at least one image.") from error
+        classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        files = [sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in ENDINGS) for name in classes]
+    except OSError as error:
+        raise BlockedError(f"cannot read {folder}: {error.strerror or error}. Check its permissions.") from error
+    bare = [name for name, paths in zip(classes, files, strict=True) if not paths]
+    if bare or not classes:
+        raise BlockedError(
+            f"{folder}: {bare[0] if bare else 'it'} holds no PNG or JPEG. Every class needs a folder with at least one "
+            "image."
+        )
+    return Photographs(classes, tuple((path, label) for label, paths in enumerate(files) for path in paths))
 
 
-class TrainPhotographs(Dataset[tuple[Tensor, int]]):
+def collate(found: Sequence[Labelled | DynrouteError]) -> list[Tensor] | DynrouteError:
+    """Images and labels of a batch, or the error of the first that could not be read.
+
+    Returned, not raised: the DataLoader would wrap its text into a worker's traceback.
+    """
+    error = next((one for one in found if isinstance(one, DynrouteError)), None)
+    return default_collate(list(found)) if error is None else error
+
+
+class TrainPhotographs(Dataset[Labelled | DynrouteError]):
     """The training stream: each epoch a permutation drawn from (seed, epoch), each image a random resized crop of
     `crop`² pixels and a flip drawn from (seed, position)."""
 
-    def __init__(self, folder: ImageFolder, *, crop: int, seed: int) -> None:
+    def __init__(self, folder: Photographs, *, crop: int, seed: int) -> None:
         self.folder, self.seed = folder, seed
         self.augment = v2.Compose([v2.RandomResizedCrop(crop), v2.RandomHorizontalFlip()])
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+    def file(self, position: int) -> str:
+        """The image at a position of the stream, as it lies in its split."""
+        path, _ = self._sample(position)
+        return f"{path.parent.name}/{path.name}"
+
+    def _sample(self, position: int) -> tuple[Path, int]:
         count = len(self.folder.samples)
         epoch, place = divmod(position, count)
         if self._order[0] != epoch:
             drawn = torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(self.seed, "epoch", epoch)))
             self._order = epoch, drawn
-        image, label = _decoded(self.folder, int(self._order[1][place]))
+        return self.folder.samples[int(self._order[1][place])]
+
+    def __getitem__(self, position: int) -> Labelled | DynrouteError:
+        path, label = self._sample(position)
+        try:
+            image = read_picture(path)
+        except DynrouteError as error:
+            return error
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_mixed(self.seed, "image", position))
             return _pixels(self.augment(image)), label
@@ -65,27 +107,22 @@ class TrainPhotographs(Dataset[tuple[Tensor, int]]):
             yield list(range(first, first + batch))
 
 
-class ValPhotographs(Dataset[tuple[Tensor, int]]):
+class ValPhotographs(Dataset[Labelled | DynrouteError]):
     """The images in order, resized to a shortest edge of `resize` pixels and cropped centrally to `crop`²."""
 
-    def __init__(self, folder: ImageFolder, *, resize: int, crop: int) -> None:
+    def __init__(self, folder: Photographs, *, resize: int, crop: int) -> None:
         self.folder = folder
         self.change = v2.Compose([v2.Resize(resize), v2.CenterCrop(crop)])
 
     def __len__(self) -> int:
         return len(self.folder.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = _decoded(self.folder, index)
-        return _pixels(self.change(image)), label
-
-
-def _decoded(folder: ImageFolder, index: int) -> tuple[Image.Image, int]:
-    path, label = folder.samples[index]
-    try:
-        return folder.loader(path), label
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BlockedError(f"{path} cannot be decoded ({error}). Replace it, or take it out.") from error
+    def __getitem__(self, index: int) -> Labelled | DynrouteError:
+        path, label = self.folder.samples[index]
+        try:
+            return _pixels(self.change(read_picture(path))), label
+        except DynrouteError as error:
+            return error
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,6 +21,10 @@ from pathlib import Path
 
 import cv2
 from tqdm import tqdm
+
+from dynroute_core.reading import decode_json, read_regular
+from dynroute_core.runtime import UsageError, remove_stale, sync_folder, write_whole
+from dynroute_core.signals import LOCK, locked
 
 from .labels import CITYSCAPES_LABELS
 from .streets_png import encode_png
@@ -67,7 +72,7 @@ def _check_size(height: int, width: int) -> None:
             "be the same as elsewhere; install opencv-python >= 4.11"
         )
     if height < MIN_SIDE or width < MIN_SIDE:
-        raise ValueError(
+        raise UsageError(
             f"height × width is {height}×{width}; both must be at least {MIN_SIDE} pixels; give a larger size"
         )
 
@@ -76,12 +81,12 @@ def render_scene(seed: int, index: int, *, height: int, width: int) -> Scene:
     """Scene number `index` (>= 0) of the series `seed` (>= 0).
 
     Returns image H×W×3 uint8 BGR, label_ids H×W uint8, instance_ids H×W uint16 (label id × 1000 + number for
-    classes with instances, else the label id) and polygons. Raises ValueError for a negative seed or index or
+    classes with instances, else the label id) and polygons. Raises UsageError for a negative seed or index or
     a side below 16 pixels, RuntimeError for an OpenCV older than 4.11.
     """
     _check_size(height, width)
     if seed < 0 or index < 0:
-        raise ValueError(f"seed is {seed} and index {index}; neither may be negative; give numbers >= 0")
+        raise UsageError(f"seed is {seed} and index {index}; neither may be negative; give numbers >= 0")
     return render(seed, index, height, width)
 
 
@@ -105,23 +110,6 @@ def _stems(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
             yield f"{split}/{city}/{city}_{sequence:06d}_{_FRAME:06d}", first + number
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename: a file is there whole or not at all."""
-    for attempt in (1, 2):
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with open(aside, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.replace(aside, path)
-            return
-        except FileNotFoundError:
-            # another run on the same folder swept the file away as stale; both write the same bytes
-            if attempt == 2:
-                raise
-
-
 def _contents(scene: Scene) -> dict[str, bytes]:
     height, width = scene.label_ids.shape
     objects = [{"label": label, "polygon": polygon} for label, polygon in scene.polygons]
@@ -141,20 +129,27 @@ def _make(job: Job) -> None:
     contents = _contents(render(seed, index, height, width))
     for kind, path in _files(Path(root), stem).items():
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, contents[kind])
+            write_whole(path, contents[kind], settle=False)
 
 
 def _start_worker() -> None:
-    """One thread a process, and an interrupt is the parent's business."""
+    """One thread a process; an interrupt is the parent's business, and no worker outlives a killed parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # else it would wait for another job for ever: its own end of the queue keeps the queue open
 
 
 def _read_plan(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        return decode_json(read_regular(path, most_mb=1))
+    except (OSError, ValueError):
         return None
 
 
@@ -163,16 +158,15 @@ def _describe(plan: object) -> str:
 
 
 def _claim(root: Path, plan: dict[str, object]) -> None:
-    """Make `root` ours, or raise ValueError if it holds something else."""
+    """Make `root` ours, or raise UsageError if it holds something else."""
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file; the street scenes need a folder; give another path")
+        raise UsageError(f"{root} is a file; the street scenes need a folder; give another path")
     root.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, UNFINISHED):
-        path = root / name
-        if path.exists():
-            found = _read_plan(path)
+        with suppress(FileNotFoundError):
+            found = _read_plan(root / name)
             if found != plan:
-                raise ValueError(
+                raise UsageError(
                     f"{root} holds another set of street scenes: {_describe(found)}; asked for: "
                     f"{_describe(plan)}; give an empty folder, or delete this one to make it anew"
                 )
@@ -181,19 +175,10 @@ def _claim(root: Path, plan: dict[str, object]) -> None:
     allowed = {"leftImg8bit", "gtFine", MANIFEST, UNFINISHED} if owned else set()
     foreign = sorted(present - allowed)
     if foreign:
-        raise ValueError(
+        raise UsageError(
             f"{root} holds files that are not part of a set of street scenes: {', '.join(foreign[:5])}"
             f"{' …' if len(foreign) > 5 else ''}; give an empty or a new folder"
         )
-
-
-def _sweep(root: Path) -> None:
-    """Remove what an interrupted run left half-written."""
-    for folder in ("leftImg8bit", "gtFine"):
-        for stale in (root / folder).glob("*/*/.*.tmp"):
-            stale.unlink(missing_ok=True)
-    for stale in root.glob(".streets*.tmp"):
-        stale.unlink(missing_ok=True)
 
 
 def _run_jobs(jobs: list[Job], workers: int, progress: bool) -> None:
@@ -249,38 +234,56 @@ def generate_streets(
     processes, None for as many as pay off, at most one per usable core (a script that starts several needs the usual
     `if __name__ == "__main__"` guard); progress: a bar on stderr. The bytes do not depend on `workers`.
 
-    A complete set with the same parameters is left as it is; an interrupted one is completed. The manifest
-    streets.json is written last. Raises ValueError for bad parameters and for a folder that holds another set
-    or other files.
+    A complete set with the same parameters is left as it is; an interrupted one is completed, and one that another
+    process is at work on is waited for. The manifest streets.json is written last. Raises UsageError for bad parameters
+    and for a folder that holds another set or other files, BlockedError where the disk is full.
     """
     root = Path(root)
     _check_size(height, width)
     if min(train, val, seed) < 0 or max(train, val) > VAL_OFFSET:
-        raise ValueError(
+        raise UsageError(
             f"train is {train}, val {val}, seed {seed}; counts must be 0 to {VAL_OFFSET}, the seed >= 0; "
             "correct the number"
         )
     if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}; it must be at least 1; give None for one per core")
+        raise UsageError(f"workers is {workers}; it must be at least 1; give None for one per core")
     plan: dict[str, object] = {
         "generator": "streets", "version": GENERATOR_VERSION, "seed": seed, "height": height, "width": width,
         "train": train, "val": val,
     }  # fmt: skip
     _claim(root, plan)
+    stems = list(_stems({"train": train, "val": val}))
+    if not _is_whole(root, stems):
+        with locked(root, wait=True):
+            _complete(root, plan, stems, workers, progress)
+            (root / LOCK).unlink(missing_ok=True)  # whoever waits for it finds a complete set
+    return root
+
+
+def _is_whole(root: Path, stems: list[tuple[str, int]]) -> bool:
+    if not (root / MANIFEST).exists() or (root / UNFINISHED).exists():
+        return False
+    return all(path.exists() for stem, _ in stems for path in _files(root, stem).values())
+
+
+def _complete(
+    root: Path, plan: dict[str, object], stems: list[tuple[str, int]], workers: int | None, progress: bool
+) -> None:
+    """Make what is missing: after waiting for another process, often nothing."""
+    manifest, unfinished = root / MANIFEST, root / UNFINISHED
+    seed, height, width = (int(str(plan[name])) for name in ("seed", "height", "width"))
     jobs: list[Job] = [
         (str(root), stem, seed, index, height, width)
-        for stem, index in _stems({"train": train, "val": val})
+        for stem, index in stems
         if not all(path.exists() for path in _files(root, stem).values())
     ]
-    manifest, unfinished = root / MANIFEST, root / UNFINISHED
-    if not jobs and manifest.exists():
-        unfinished.unlink(missing_ok=True)
-        return root
     text = (json.dumps(plan, indent=2) + "\n").encode()
-    _sweep(root)
-    if not manifest.exists():
-        _write(unfinished, text)
-    _run_jobs(jobs, _worker_count(workers, len(jobs), height * width), progress)
-    _write(manifest, text)
+    remove_stale(root)
+    if jobs or not manifest.exists():
+        if not manifest.exists():
+            write_whole(unfinished, text)
+        _run_jobs(jobs, _worker_count(workers, len(jobs), height * width), progress)
+        for folder in sorted({path.parent for stem, _ in stems for path in _files(root, stem).values()}):
+            sync_folder(folder)  # before the manifest, which speaks for what is in them
+        write_whole(manifest, text)
     unfinished.unlink(missing_ok=True)
-    return root

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dynroute_core.launch.surroundings import LAST_WORDS_S, in_use
 from dynroute_core.runtime import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ REQUEST, EXECUTED, FAILURE, KERNEL, PROGRESS = (
     "kernel",
     "progress",
 )
-LAST_WORDS_S = 30.0
 
 Parameter = None | bool | int | float | str | list["Parameter"] | dict[str, "Parameter"]
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
@@ -64,23 +64,37 @@ class StoppedError(Exception):
     """The interrupt came between two cells."""
 
 
-def plain_parameter(value: object, name: str) -> Parameter:
+def plain_parameter(value: object, name: str, levels: int = 32) -> Parameter:
     """The value, if it means the same after JSON and as Python text in a cell.
 
-    Raises UsageError for paths, tuples, NumPy numbers, NaN and the like: papermill would turn some into strings.
+    Raises UsageError for paths, tuples, NumPy numbers, NaN and the like: papermill would turn some into strings; and
+    for what JSON cannot hold: text that is no Unicode, integers of more than 64 bits, more than 32 levels.
     """
-    if value is None or type(value) in (bool, int, str):
-        return value  # type: ignore[return-value]  # mypy does not narrow by type(...) in
+    if not levels:
+        raise UsageError(f"notebook parameter {name[:60]}: it is nested too deep.")
+    if value is None or type(value) is bool or (type(value) is int and abs(value) < 2**63):
+        return value
+    if type(value) is str and _is_unicode(value):
+        return value
     if type(value) is float and math.isfinite(value):
         return value
     if type(value) is list:
-        return [plain_parameter(item, f"{name}[{index}]") for index, item in enumerate(value)]
-    if type(value) is dict and all(type(key) is str for key in value):
-        return {key: plain_parameter(item, f"{name}.{key}") for key, item in value.items()}
+        return [plain_parameter(item, f"{name}[{index}]", levels - 1) for index, item in enumerate(value)]
+    if type(value) is dict and all(type(key) is str and _is_unicode(key) for key in value):
+        return {key: plain_parameter(item, f"{name}.{key}", levels - 1) for key, item in value.items()}
     raise UsageError(
         f"notebook parameter {name} is {value!r} ({type(value).__name__}). "
-        "Allowed: None, bool, int, finite float, str, and lists and dicts of these."
+        "Allowed: None, bool, int of 64 bits, finite float, Unicode str, and lists and dicts of these."
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: names of files may hold bytes that are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Parameter]:
@@ -205,7 +219,8 @@ def main(path: Path) -> int:
     request = msgspec.json.decode(path.read_bytes(), type=Request)
     supervisor = os.getppid()
     try:
-        run(request, path.parent)
+        with in_use(path.parent):
+            run(request, path.parent)
     except Exception as error:  # whatever it is, the supervisor must hear of it
         (path.parent / FAILURE).write_bytes(msgspec.json.encode(describe(error)))
         print(f"{type(error).__name__}: {error}", flush=True)

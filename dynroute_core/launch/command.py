@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,21 +15,29 @@ from dynroute_core.runtime import UsageError, pick_device
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
     from dynroute_core.export import Target
+    from dynroute_core.launch.cluster_options import ClusterChoice
     from dynroute_core.launch.forced import RouteChoice
     from dynroute_core.launch.rows import Options
     from dynroute_core.launch.summary import RowResult
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUTE_FACTORS = ("one", "gate")  # of `cell.RouteFactors`, which needs torch
+CLUSTERS = ("slurm", "local")  # of `submission.ClusterName`
+NOT_OF_A_JOB = {
+    *("help", "row", "all", "list", "seed", "seeds", "cluster", "cluster_option", "status"),
+    *("dry_run", "convert", "keep_going", "json"),
+}
 
 
 @dataclass(kw_only=True)
 class Session:
-    """What one call of the command is to do, and has done: results, by row."""
+    """What one call of the command is to do, and has done: results, by `name`. here: where the command was called."""
 
     arguments: argparse.Namespace
     experiments: list[Experiment]
     options: Options
+    here: Path
+    cluster: ClusterChoice | None = None
     export: Target | None = None
     route: RouteChoice | None = None
     results: dict[str, RowResult] = field(default_factory=dict)
@@ -36,6 +45,18 @@ class Session:
     def say(self, text: str) -> None:
         """Text for people; with --json standard output belongs to the machine."""
         print(text, file=sys.stderr if self.arguments.json else sys.stdout, flush=True)
+
+    def name(self, experiment: Experiment) -> str:
+        """A run as this call's messages name it: its row, and its seed where there are several."""
+        return f"{experiment.row} seed {experiment.seed}" if self.arguments.seeds > 1 else experiment.row
+
+    def source(self, experiment: Experiment) -> Experiment | None:
+        """The run of this call that a common network is taken from; None where it is no run of this call."""
+        common = experiment.common
+        if common is None or common.source_key:
+            return None
+        sought = (common.source, experiment.seed)
+        return next((other for other in self.experiments if (other.row, other.seed) == sought), None)
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -60,6 +81,7 @@ def parser(text: str) -> argparse.ArgumentParser:
         help="streets (generated, the default), camvid, cityscapes",
     )
     add("--seed", type=int, default=0, help="default 0")
+    add("--seeds", type=int, default=1, metavar="K", help="K seeds, from --seed on; default 1")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="for example train.batch=2")
     add = made.add_argument_group("with what").add_argument
     add("--weights", metavar="FILE", default="", help="evaluate these weights, a released .pth for one; train nothing")
@@ -79,6 +101,16 @@ def parser(text: str) -> argparse.ArgumentParser:
         help="then write predictions in the Cityscapes test server's format; SPLIT is val (the default) or test",
     )
     add("--timeout", type=float, default=None, metavar="MINUTES", help="limit per row; default: none")
+    add("--cluster", choices=CLUSTERS, default="", help="hand the runs over to SLURM, or to this machine alone")
+    add(
+        "--cluster-option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of submitit: partition, account, timeout_min, mem_gb, gpus_per_node, ...",
+    )
+    add("--status", action="store_true", help="say how far the runs in --out are (of all rows, or those given)")
     add("--dry-run", action="store_true", help="say what would run, and why, and stop")
     add("--force", action="store_true", help="run again even where a finished record would be reused")
     add("--keep-going", action="store_true", help="go on with the next row after one that failed")
@@ -102,6 +134,9 @@ def open_session(arguments: argparse.Namespace) -> Session:
     if arguments.weights and (arguments.all or len(set(arguments.row)) > 1):
         raise UsageError("--weights are those of one row: give one --row.")
     settings |= _given_weights(arguments)
+    if arguments.seeds < 1 or (arguments.seeds > 1 and "seed" in settings):
+        raise UsageError(f"--seeds {arguments.seeds}: give a whole number of at least 1, and no --set seed=... beside.")
+    _check_cluster(arguments)
 
     from dynroute_core.experiments import ROWS, experiment, with_settings
     from dynroute_core.launch.given import fitted
@@ -109,14 +144,16 @@ def open_session(arguments: argparse.Namespace) -> Session:
 
     profile = arguments.profile or ("full" if arguments.weights else "demo")
     chosen = [
-        with_settings(experiment(row, profile=profile, data=name, seed=arguments.seed), settings)
+        with_settings(experiment(row, profile=profile, data=name, seed=seed), settings)
+        for seed in range(arguments.seed, arguments.seed + arguments.seeds)
         for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
     ]
     for each in chosen:
         if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
             fitted(each)
-    chosen.sort(key=lambda experiment: experiment.common is not None)  # a common network comes after its source
-    pick_device(arguments.device)
+    chosen.sort(key=lambda each: (each.seed, each.common is not None))  # a common network comes after its source
+    if arguments.cluster != "slurm":  # where jobs are submitted there need not be a GPU
+        pick_device(arguments.device)
     target = None
     if arguments.export:
         from dynroute_core.export import parse_target
@@ -130,7 +167,11 @@ def open_session(arguments: argparse.Namespace) -> Session:
         force=arguments.force,
         timeout_s=arguments.timeout * 60 if arguments.timeout else None,
     )
-    session = Session(arguments=arguments, experiments=chosen, options=options, export=target)
+    session = Session(arguments=arguments, experiments=chosen, options=options, export=target, here=Path.cwd())
+    if arguments.cluster:
+        from dynroute_core.launch.cluster_options import cluster_choice
+
+        session.cluster = cluster_choice(arguments.cluster, arguments.cluster_option)
     if arguments.route:
         from dynroute_core.launch.forced import RouteChoice
 
@@ -138,6 +179,31 @@ def open_session(arguments: argparse.Namespace) -> Session:
         for each in chosen:
             session.route.check(each)
     return session
+
+
+def again(arguments: argparse.Namespace, rows: Sequence[str], seed: int) -> list[str]:
+    """The words of a command that makes some of this one's runs, with everything else alike, and answers in JSON."""
+    words = [word for row in rows for word in ("--row", row)] + ["--seed", str(seed), "--json"]
+    for action in parser("")._actions:
+        value = getattr(arguments, action.dest, action.default)
+        if action.dest in NOT_OF_A_JOB or value == action.default:
+            continue
+        option = action.option_strings[-1]
+        if isinstance(value, list):
+            words += [option, *value]
+        else:
+            words.append(option if value is True else f"{option}={value}")
+    return words
+
+
+def _check_cluster(arguments: argparse.Namespace) -> None:
+    if arguments.cluster_option and not arguments.cluster:
+        raise UsageError("--cluster-option is of --cluster: give --cluster slurm or local, too.")
+    if arguments.cluster and arguments.force:
+        raise UsageError(
+            "--cluster with --force: a job that is put back into the queue would start anew each time. Remove the "
+            "runs' folders instead, or give another --out."
+        )
 
 
 def _given_weights(arguments: argparse.Namespace) -> dict[str, str]:

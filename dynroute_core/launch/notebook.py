@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from dynroute_core.reading import read_regular
+
 MAX_STREAM = 50_000  # characters of printed text kept per output; log.txt has the rest
 KEPT_METADATA = ("jupyter", "mystnb", "tags")
 INJECTED = "injected-parameters"
@@ -76,9 +78,11 @@ class Dress:
 
 
 def read(path: Path) -> Notebook:
-    """A notebook file with lines joined. Raises ValueError where it is no whole notebook."""
+    """A notebook file with lines joined. Raises ValueError where it is no whole notebook, OSError as `read_regular`."""
     try:
-        found: Notebook = json.loads(path.read_text(encoding="utf-8"))
+        found: Notebook = json.loads(read_regular(path).decode())
+        if not isinstance(found["metadata"], dict):
+            raise TypeError("its metadata are no object")
         for cell in found["cells"]:
             cell["source"] = "".join(cell["source"])  # nbformat writes text as a list of lines, or as text
             for output in cell.get("outputs", []):
@@ -86,7 +90,7 @@ def read(path: Path) -> Notebook:
                     output["text"] = "".join(output["text"])
                 if "data" in output:
                     output["data"] = {kind: _joined(value) for kind, value in output["data"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no whole notebook: {error}") from error
     return found
 
@@ -101,7 +105,11 @@ def normalise(notebook: Notebook, dress: Dress) -> bytes:
     _entitle(cells, dress.title)
     if dress.failure:
         cells.insert(0, _admonition(*dress.failure))
-    own = {"title": dress.title} | ({"stamp": dress.stamp} if dress.stamp else {})
+    own: dict[str, object] = {"title": dress.title}
+    if dress.stamp:
+        own["stamp"] = dress.stamp
+    if dress.failure:
+        own["failure"] = [plain(word) for word in dress.failure]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, OWN: own}
     made = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -128,11 +136,22 @@ def _joined(value: object) -> object:
 
 def stamp_of(path: Path) -> str:
     """The stamp in a file that `normalise` made; empty where there is no such file or no stamp."""
+    return str(_own(path).get("stamp", ""))
+
+
+def failure_of(path: Path) -> tuple[str, str] | None:
+    """(name, text) of the failure in a file that `normalise` made; None where there is no such file or failure."""
+    failure = _own(path).get("failure")
+    return (str(failure[0]), str(failure[1])) if isinstance(failure, list) and len(failure) == 2 else None
+
+
+def _own(path: Path) -> dict[str, object]:
+    """Our part of a notebook's metadata; empty where there is none."""
     try:
         own = read(path)["metadata"].get(OWN)
     except (OSError, ValueError):
-        return ""
-    return str(own.get("stamp", "")) if isinstance(own, dict) else ""
+        return {}
+    return own if isinstance(own, dict) else {}
 
 
 def tags(cell: Cell) -> list[str]:
@@ -198,12 +217,18 @@ def plain(text: str) -> str:
 def _entitle(cells: list[Cell], title: str) -> None:
     for cell in cells:
         if cell["cell_type"] == "markdown" and re.search(r"(?m)^# ", cell["source"]):
-            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {title}", cell["source"], count=1)
+            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {_as_text(title)}", cell["source"], count=1)
             return
+
+
+def _as_text(title: str) -> str:
+    """A heading's text as it stands: a file's or a route's name may be part of it."""
+    return re.sub(r"[\\`*_\[\]<>$~{}|&]", r"\\\g<0>", " ".join(title.split()))
 
 
 def _admonition(name: str, text: str) -> Cell:
     """In Markdown that JupyterLab, GitHub and the book all show."""
     lines = "\n".join(f"    {line}" for line in plain(text).splitlines() or [""])
+    name = re.sub(r"\W", "", name)  # of an exception: an identifier, and read back from here
     source = f"**This run did not finish: {name}.** Nothing below is a result.\n\n{lines}"
     return {"id": "failure", "cell_type": "markdown", "metadata": {"tags": ["failure"]}, "source": source}

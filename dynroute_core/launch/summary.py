@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,15 +81,29 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
     """The table of the finished rows, and where every row's files lie; paths under `root` are shown from there."""
     lines = []
     if records:
+        from dynroute_core.launch.seeds import seeds_text
         from dynroute_core.report.tables import terminal_table
 
-        lines += ["", terminal_table(records)]
+        lines += ["", terminal_table(records), seeds_text([(root, record) for record in records])]
+    several = len({result.seed for result in results}) > 1
     for result in results:
-        on = f" on {result.route}" if result.route else ""
+        on = (f" seed {result.seed}" if several else "") + (f" on {result.route}" if result.route else "")
         lines.append(f"{result.row}{on}: {result.state}")
         if result.record:
             lines += [f"  notebook  {shown(result.notebook, root)}", f"  record    {shown(result.record, root)}"]
     return "\n".join(lines)
+
+
+def aligned(table: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:
+    """Lines of words as columns of one width each, those in `right` aligned there."""
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return [
+        "  ".join(
+            word.rjust(wide) if column in right else word.ljust(wide)
+            for column, (word, wide) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]
 
 
 def shown(path: str, root: Path) -> str:
@@ -127,12 +141,5 @@ def published_text() -> str:
         budget = f"{row['budget_target']} (weight {row['budget_weight']})" if row["budget_target"] else "none"
         numbers = ["–" if row[name] is None else f"{row[name]:.1f}" for name in _PUBLISHED]
         table.append([str(row[name]) for name in ("row", "title", "gate", "layers")] + [budget, *numbers])
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            word.rjust(wide) if column >= 5 else word.ljust(wide)
-            for column, (word, wide) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+    lines = aligned(table, right=set(range(5, len(table[0]))))
     return "\n".join([*lines, "", "Published on Cityscapes val at 1024×2048; one multiply-accumulate counts one."])

@@ -25,17 +25,24 @@ import msgspec
 
 from dynroute_core.launch import child, notebook
 from dynroute_core.launch.progress import Display, Tail
-from dynroute_core.launch.surroundings import collected_signals, environment, open_log, scratch_folder, shorten
+from dynroute_core.launch.surroundings import (
+    LOOK_EVERY_S,
+    collected_signals,
+    environment,
+    open_log,
+    scratch_folder,
+    shorten,
+)
 from dynroute_core.runtime import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     DynrouteError,
+    remove_stale,
     write_whole,
 )
 
 DONE_NOTEBOOK, FAILED_NOTEBOOK = "row.ipynb", "failed.ipynb"
-LOOK_EVERY_S = 0.1
 
 _HINTS = {
     "DeadKernelError": "The kernel died, which is most often memory: close other programs, or run a smaller profile.",
@@ -93,6 +100,7 @@ def execute(
     """
     began = time.monotonic()
     with open_log(job.folder) as log, scratch_folder() as scratch, collected_signals() as received:
+        remove_stale(job.folder, (DONE_NOTEBOOK, FAILED_NOTEBOOK))
         reason, status = _run_child(job, scratch, log, received, display or Display(name=job.name))
         failure = _failure(scratch, status)
         if failure is None:
@@ -273,7 +281,7 @@ def _write_notebook(job: Job, scratch: Path, failure: child.Failure | None, stam
             raise
         return None  # it failed before there was a notebook, or while papermill wrote it
     path = job.folder / (FAILED_NOTEBOOK if failure else DONE_NOTEBOOK)
-    write_whole(path, content)
-    if failure is None:
+    if failure is None:  # first: killed in between, the row's notebook is made again; after it, nothing would be
         (job.folder / FAILED_NOTEBOOK).unlink(missing_ok=True)
+    write_whole(path, content)
     return path

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynroute_core.record import read_file
+from dynroute_core.reading import read_file
 from dynroute_core.report.finished import FAILED
 from dynroute_core.runtime import BlockedError
 
@@ -27,7 +27,7 @@ _NEXT = {
     "OutOfMemoryError": "GPU memory ran out: give `--set train.batch=4 --set train.lr=0.025`, or `--device cpu`.",
     "Timeout": "Give the same command with a longer `--timeout`; it goes on from its checkpoint.",
     "Interrupted": "Give the same command again; it goes on from its checkpoint.",
-    "NonFiniteLossError": "Lower the learning rate: `--set train.lr=0.02`. The last checkpoint is intact.",
+    "NonFiniteLossError": "Lower the learning rate: `--set train.lr=0.02`, or look at the files it names.",
 }
 
 
@@ -59,13 +59,13 @@ def read_failure(folder: Path) -> Failure:
     """The failure in a run's folder. Raises BlockedError where `failed.ipynb` is no notebook."""
     path = folder / FAILED
     try:
-        cells = json.loads(read_file(path))["cells"]
+        cells = json.loads(read_file(path).decode())["cells"]
         name, message = _error(cells)
         source, trace = _raised(cells)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BlockedError(f"{path} is no whole notebook ({error}): delete its folder, run the row again.") from error
     log = folder / LOG
-    lines = plain(log.read_text(encoding="utf-8", errors="replace")).splitlines() if log.is_file() else []
+    lines = plain(read_file(log).decode(errors="replace")).splitlines() if log.exists() else []
     return Failure(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))
 
 
@@ -86,7 +86,8 @@ def _raised(cells: list[dict[str, object]]) -> tuple[str, str]:
     """(the cell that raised, its trace)."""
     for cell in cells:
         outputs = cell.get("outputs", [])
-        assert isinstance(outputs, list)
+        if not isinstance(outputs, list):
+            raise TypeError("a cell's outputs are no list")
         for output in outputs:
             if output["output_type"] == "error":
                 trace = plain("\n".join(output["traceback"])).splitlines()

@@ -6,18 +6,21 @@ Gives records in one order (row, then the published protocol's profile first, da
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.record import RECORD, Record, read_record
-from dynroute_core.runtime import suggest
+from dynroute_core.runtime import BlockedError, suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILED = "failed.ipynb"
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PROFILES = ("full", "demo", "smoke")
 
 _folder: ContextVar[Path] = ContextVar("results", default=ROOT / "results")
@@ -32,7 +35,7 @@ class Committed:
 
     @property
     def address(self) -> str:
-        return f"/records/{self.folder.parent.name}/{self.folder.name}/{RECORD}"
+        return f"/records/{quote(self.folder.parent.name)}/{quote(self.folder.name)}/{RECORD}"
 
 
 @contextmanager
@@ -51,8 +54,29 @@ def results_folder() -> Path:
 
 def committed() -> tuple[Committed, ...]:
     """Every finished run. Raises BlockedError naming a record that cannot be read, or that lies in another's place."""
-    found = [Committed(path.parent, read_record(path)) for path in results_folder().glob(f"*/*/{RECORD}")]
+    found = [Committed(path.parent, _in_place(path)) for path in results_folder().glob(f"*/*/{RECORD}")]
     return tuple(sorted(found, key=lambda one: _order(one.record)))
+
+
+def _in_place(path: Path) -> Record:
+    """The record, if it lies in its row's folder, and nothing of the run elsewhere."""
+    folder = path.parent
+    require_inside(path)
+    record = read_record(path)
+    if record.row != folder.parent.name or record.row not in ROWS:
+        raise BlockedError(
+            f"{path} is a record of {record.row}: it has to lie in the folder of that row, of {', '.join(ROWS)}."
+        )
+    return record
+
+
+def require_inside(path: Path) -> None:
+    """Raises BlockedError for a file whose folder's name the book could not link to, and for a link that leads out of
+    the results: what lies elsewhere is nobody's to publish."""
+    if not _FOLDER.fullmatch(path.parent.name):
+        raise BlockedError(f"{path.parent}: rename this folder; the book can link to letters, digits, '-' and '_'.")
+    if not path.resolve().is_relative_to(results_folder().resolve()):
+        raise BlockedError(f"{path} leads out of {results_folder()}: put the file itself there.")
 
 
 def records_of(row: str) -> tuple[Committed, ...]:
@@ -62,7 +86,10 @@ def records_of(row: str) -> tuple[Committed, ...]:
 
 def failures_of(row: str) -> tuple[Path, ...]:
     """The folders of one row's runs that failed and have not finished since."""
-    folders = sorted(path.parent for path in (results_folder() / row).glob(f"*/{FAILED}"))
+    paths = sorted((results_folder() / row).glob(f"*/{FAILED}"))
+    for path in paths:
+        require_inside(path)
+    folders = [path.parent for path in paths]
     return tuple(folder for folder in folders if not (folder / RECORD).exists())
 
 

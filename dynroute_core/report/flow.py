@@ -172,6 +172,16 @@ def config_of(record: Record) -> ModelConfig:
         raise ValueError(f"{record.label}: its settings hold no readable model ({error}).") from error
 
 
+def open_names(routes: Routes, image: ImageRoute) -> frozenset[str]:
+    """The names of the paths that one image opened: its route."""
+    state = dict(zip(routes.cells, image.states, strict=True))
+    return frozenset(
+        name
+        for name, factor in zip(routes.paths, image.factors, strict=True)
+        if factor > OPEN_THRESHOLD and state[name.split(">")[0]] == "o"
+    )
+
+
 def experiment_of(record: Record) -> Experiment:
     """The setting of a record's run; what the record does not name is newer, and has the value it then had by nature.
 

@@ -15,7 +15,7 @@ from dynroute_core.report.gate_figures import Values, activation_figure, factor_
 from dynroute_core.report.numbers import NOTHING
 from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.space_tables import HEIGHT, WIDTH
-from dynroute_core.report.tables import markdown_table
+from dynroute_core.report.tables import escape_markdown, markdown_table
 from dynroute_core.space import ModelConfig, RoutingSpace
 
 SCENES = ((0, 0), (0, 1))  # seed and index of the streets shown
@@ -45,7 +45,7 @@ def gates_factors() -> str:
     series = {run.record.row: recorded_factors(run) for run in routed_runs()}
     if not series:
         return "No record of a network with gates is committed yet."
-    labels = ", ".join(run.record.label for run in routed_runs())
+    labels = escape_markdown(", ".join(run.record.label for run in routed_runs()))
     return f"{factor_figure(series, title='Factors of all paths of all images').html}\n\nRecords: {labels}."
 
 

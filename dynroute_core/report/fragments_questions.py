@@ -137,8 +137,8 @@ def losses() -> str:
 def measured_losses() -> str:
     """The committed runs' last losses, each with its marks: another data set, width and schedule."""
     lines = [
-        [record.label, str(record.training.iterations), f"{record.training.final_loss:.3f}"]
-        for record in (one.record for one in committed())
+        [record.label, str(facts.iterations), NOTHING if facts.final_loss is None else f"{facts.final_loss:.3f}"]
+        for record, facts in ((one.record, one.record.training) for one in committed())
     ]
     header = ["run", "iterations", "loss, mean of the last tenth"]
     return markdown_table(header, lines) + "\n\nMeasured here, on other data than the published rows: not comparable."

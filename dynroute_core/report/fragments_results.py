@@ -9,6 +9,7 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PAPER, PROTOCOL, PUBLISHED, RELEASE
 from dynroute_core.record import Record
 from dynroute_core.report import markup
+from dynroute_core.report.claims import Check, claims, common_checks
 from dynroute_core.report.comparison import is_comparable, why_not_comparable
 from dynroute_core.report.figures import class_iou_figure, pareto_figure
 from dynroute_core.report.finished import Committed, committed, groups
@@ -20,6 +21,9 @@ from dynroute_core.report.style import ROW_LABELS
 from dynroute_core.report.tables import escape_markdown
 
 Number = Callable[[Record], float]
+
+CLAIMED_ON = ("demo", "camvid")
+VERDICTS: Mapping[bool | None, str] = {True: "held", False: "did not hold", None: "open"}
 
 
 def row_link(row: str, text: str = "") -> str:
@@ -115,7 +119,9 @@ def own_tables() -> str:
     for (profile, data), runs in groups().items():
         apart = [one for one in runs if not is_comparable(one.record)]
         if apart:
-            parts.append(f"### {profile.capitalize()} profile on {escape_markdown(data)}\n\n{own_table(apart)}")
+            parts.append(
+                f"### {escape_markdown(profile.capitalize())} profile on {escape_markdown(data)}\n\n{own_table(apart)}"
+            )
     return "\n\n".join(parts) or "There is no such run yet."
 
 
@@ -146,7 +152,7 @@ def per_class() -> str:
         ]
         lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
         mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
-        title = f"## {profile.capitalize()} profile on {escape_markdown(data)}"
+        title = f"## {escape_markdown(profile.capitalize())} profile on {escape_markdown(data)}"
         parts.append(f"{title}\n\n{markup.table(header, [*lines, mean], right=1)}")
         best = max(runs, key=lambda one: one.record.metrics.miou_percent)
         parts.append(markup.figure(class_iou_figure(best.record)))
@@ -168,6 +174,23 @@ def published_pareto() -> str:
     return markup.figure(pareto_figure([one.record for one in committed() if is_comparable(one.record)]))
 
 
+def verdicts() -> str:
+    """The paper's claims, judged by the rules that stand above them on their page: a line per check."""
+    runs = groups().get(CLAIMED_ON, [])
+    parts = [
+        f"### {number}. {claim.name}: {VERDICTS[claim.held]}\n\n{_checks(claim.checks)}"
+        for number, claim in enumerate(claims(runs), 1)
+    ]
+    common = common_checks(runs)
+    told = _checks(common) if common else "No common network has been run yet."
+    return "\n\n".join([*parts, f"### Beside them: common networks\n\n{told}"])
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    lines = [[escape_markdown(one.what), escape_markdown(one.measured), VERDICTS[one.held]] for one in checks]
+    return markup.table(["check", "measured", ""], lines, right=3)
+
+
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "state_strip": strip,
     "state_table": state_table,
@@ -178,5 +201,6 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "pareto": pareto,
     "published_pareto": published_pareto,
     "seeds": lambda: seeds_table(committed()),
+    "claims": verdicts,
     "significance": lambda: comparison_table(comparisons(committed())),
 }

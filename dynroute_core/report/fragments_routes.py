@@ -7,6 +7,7 @@ examples of generated streets are, where a run brought them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from urllib.parse import quote
 
 from dynroute_core.record import EXAMPLES, example_names
@@ -67,12 +68,17 @@ def _gallery_of(run: Run) -> str:
         f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
         f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
         f"{100 * _spread(run):.1f} % between the cheapest and the dearest. "
-        f"[Record]({run.address}), [page of the row](/rows/{run.record.row}.ipynb)."
+        f"[Record]({run.address}), [page of the row](/rows/{quote(run.record.row)}.ipynb)."
     )
-    parts = [f"## {run.record.row}, {run.record.profile} on {run.record.data.name}, seed {run.record.seed}", words]
+    parts = [f"## {_heading(run)}", words]
     parts += [block(mean.html), block(f'<div class="dr-grid">{cards}</div>')]
     parts += [block(picture.html) for picture in _photographs(run)]
     return "\n\n".join(parts)
+
+
+def _heading(run: Run) -> str:
+    record = run.record
+    return escape_markdown(f"{record.row}, {record.profile} on {record.data.name}, seed {record.seed}")
 
 
 def _card(run: Run, role: str, name: str) -> str:
@@ -87,7 +93,7 @@ def _card(run: Run, role: str, name: str) -> str:
     )
     miou = next(image.miou_percent for image in run.record.images if image.name == name)
     address = f"explorer.html#record={quote(run.identity)}&amp;image={quote(name)}"
-    shown = f'<a href="{address}">{name}</a>, mIoU {percent(miou)} %'
+    shown = f'<a href="{address}">{escape(name)}</a>, mIoU {percent(miou)} %'
     return f'<div class="dr-card">{drawn.html}<p>{shown}</p></div>'
 
 
@@ -113,7 +119,7 @@ def mean_routes() -> str:
             title=run.record.row,
         )
         label = f"{run.record.profile} profile, {run.record.data.name}, seed {run.record.seed}"
-        cards.append(f'<div class="dr-card">{drawn.html}<p>{label}</p></div>')
+        cards.append(f'<div class="dr-card">{drawn.html}<p>{escape(label)}</p></div>')
     if not cards:
         return NO_RUNS
     return block(f'<div class="dr-grid">{"".join(cards)}</div>') + "\n\n" + block(legend_picture().html)
@@ -189,7 +195,7 @@ def cost_by_class() -> str:
     """Per record whose images differ: each class's correlation, in words and as a figure, and costs in order."""
     parts = []
     for run in routed_runs():
-        parts.append(f"### {run.record.row}, {run.record.profile} on {run.record.data.name}, seed {run.record.seed}")
+        parts.append(f"### {_heading(run)}")
         if not _differs(run):
             parts.append(
                 f"Its images differ by {100 * _spread(run):.1f} % in cost: there is next to nothing to explain, and a "
@@ -205,14 +211,15 @@ def _class_words(run: Run) -> str:
     clear = [one for one in found if one.clear]
     chance = (1 - CONFIDENCE) * len(found)
     strongest = max(found, key=lambda one: abs(one.rho or 0.0))
+    name, small = escape_markdown(strongest.name), ", ".join(map(escape_markdown, small_things(run)))
     beside = neighbours_correlation(run)
     near = "" if beside is None else f" Costs of neighbouring images correlate with {signed(beside, 2)}."
     return (
         f"{len(clear)} of {len(found)} classes have an interval that leaves out 0; by chance alone about "
-        f"{chance:.1f} would. The strongest is {strongest.name} ({signed(strongest.rho or 0.0, 2)}): the "
+        f"{chance:.1f} would. The strongest is {name} ({signed(strongest.rho or 0.0, 2)}): the "
         f"quarter of the images with most of it costs {signed(strongest.effect_percent)} % of the mean against the "
         f"quarter with least. The {strongest.n} images come from {_count(sequences(run), 'sequence')}.{near} Small "
-        f"things are here: {', '.join(small_things(run))} (each under {100 * RARE_SHARE:.0f} % of all pixels)."
+        f"things are here: {small} (each under {100 * RARE_SHARE:.0f} % of all pixels)."
     )
 
 

@@ -46,22 +46,25 @@ def cost_relations(run: Run) -> tuple[Relation, ...]:
     """The cost's relations to what is in the picture as a whole, and to how well it was segmented."""
     costs = costs_of(run)
     shares = class_shares(run)
-    overall = _overall_shares(run)
     present = shares > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = -np.where(present, shares * np.log2(shares), 0.0).sum(1)
     by_name = {image.name: image.miou_percent for image in run.record.images}
     miou = np.array([by_name[image.name] for image in run.routes.images])
-    rare = (overall > 0) & (overall < RARE_SHARE)
-    return tuple(
-        relation(name, values, costs)
-        for name, values in (
-            ("number of classes in the picture", present.sum(1).astype(float)),
-            ("how evenly the classes share it (entropy)", spread),
-            (f"share of small things (classes under {100 * RARE_SHARE:.0f} % of all pixels)", shares[:, rare].sum(1)),
-            ("mIoU of the image", miou),
-        )
+    return (
+        relation("number of classes in the picture", present.sum(1).astype(float), costs),
+        relation("how evenly the classes share it (entropy)", spread, costs),
+        small_things_relation(run),
+        relation("mIoU of the image", miou, costs),
     )
+
+
+def small_things_relation(run: Run) -> Relation:
+    """The cost's relation to the share of the picture that rare classes take."""
+    overall = _overall_shares(run)
+    rare = (overall > 0) & (overall < RARE_SHARE)
+    name = f"share of small things (classes under {100 * RARE_SHARE:.0f} % of all pixels)"
+    return relation(name, class_shares(run)[:, rare].sum(1), costs_of(run))
 
 
 def class_relations(run: Run) -> tuple[Relation, ...]:

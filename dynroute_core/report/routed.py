@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.record import ROUTES, Record, Routes, read_routes
-from dynroute_core.report.finished import committed
+from dynroute_core.report.finished import Committed, committed
 from dynroute_core.report.flow import config_of
 from dynroute_core.space import ModelConfig
 
@@ -22,6 +22,12 @@ class Run:
     record: Record
     routes: Routes
 
+    @classmethod
+    def of(cls, one: Committed) -> Run:
+        """A finished run with its routes. Raises BlockedError where they cannot be read."""
+        identity = f"{one.folder.parent.name}/{one.folder.name}"
+        return cls(identity, one.address, one.folder, one.record, read_routes(one.folder / ROUTES))
+
     @property
     def config(self) -> ModelConfig:
         return config_of(self.record)
@@ -31,13 +37,5 @@ def routed_runs() -> tuple[Run, ...]:
     """Every finished run with gates and routes, in the order of `committed`; networks without gates take one route for
     every image. Raises BlockedError for files that cannot be read."""
     return tuple(
-        Run(
-            f"{one.folder.parent.name}/{one.folder.name}",
-            one.address,
-            one.folder,
-            one.record,
-            read_routes(one.folder / ROUTES),
-        )
-        for one in committed()
-        if config_of(one.record).gate != "none" and (one.folder / ROUTES).exists()
+        Run.of(one) for one in committed() if config_of(one.record).gate != "none" and (one.folder / ROUTES).exists()
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.record import CURVE, RECORD, ROUTES, Record
@@ -96,7 +98,7 @@ def _not_run(row: str) -> str:
 
 def failure_section(failure: Failure) -> str:
     """A failed run: what happened, what to do, the cell, the trace and the log's end."""
-    home = f"/records/{failure.folder.parent.name}/{failure.folder.name}/"
+    home = f"/records/{quote(failure.folder.parent.name)}/{quote(failure.folder.name)}/"
     what = "Blocked" if failure.blocked else "Failed"
     parts = [
         f"## {what}: {escape_markdown(failure.folder.name)}",

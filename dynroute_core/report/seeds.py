@@ -42,6 +42,9 @@ def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
 
 def _setting(one: Committed) -> str:
     config = {name: value for name, value in one.record.config.items() if name != "seed"}
+    common, model = config.get("common"), config.get("model")
+    if isinstance(common, dict) and isinstance(model, dict):  # its paths are those of its own seed's source
+        config |= {"common": common | {"source_key": ""}, "model": model | {"paths": []}}
     return json.dumps([one.record.row, config, one.record.data.val_fingerprint], sort_keys=True, default=str)
 
 

@@ -7,6 +7,7 @@ only where the protocol is the published one, and elsewhere the reason why not.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -205,8 +206,12 @@ def _is_number(cell: str) -> bool:
 
 
 def escape_markdown(cell: str) -> str:
-    """Text that Markdown and HTML show as it stands, on one line."""
+    """Text that Markdown and HTML show as it stands, on one line, wherever it stands in it."""
     text = escape(" ".join(cell.split()), quote=False)
-    for sign in "\\`*_|[]$":
+    for sign in "\\`*_|[]$~{}":
         text = text.replace(sign, "\\" + sign)
-    return text
+    return _BEGINNING.sub(r"\\\g<0>", text)
+
+
+# Of headings, lists, fences, rules, comments and targets: they count at the beginning of a line alone.
+_BEGINNING = re.compile(r"^(?:[#:=%@]|[-+](?![0-9])|\((?=[^)]*\)=))|(?<=^[0-9])[.)](?= )|(?<=^[0-9]{2})[.)](?= )")

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "network.h"
+#include "pool.h"
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -23,6 +24,15 @@ int guarded(F body) {
     error = caught.what();
     return 1;
   }
+}
+
+// `body` on a network, alone: as a whole run, it has the threads to itself.
+template <class F>
+int alone(void* network, F body) {
+  return guarded([&] {
+    std::lock_guard<std::mutex> lock(dynroute::Pool::shared().busy);
+    body(*static_cast<dynroute::Network*>(network));
+  });
 }
 
 }  // namespace
@@ -68,5 +78,44 @@ API int dynroute_run(void* network, const void* pixels, int bytes, int height, i
     dynroute::Forced forced{mask, gate_factors != 0};
     dynroute::Outputs out{logits, labels, factors, states};
     static_cast<dynroute::Network*>(network)->run(image, forced, threads, out);
+  });
+}
+
+// One operation by itself (alone.cpp), on maps of an image of height × width that `dynroute_map` fills and reads.
+API int dynroute_plan(void* network, int height, int width, int threads) {
+  return alone(network, [&](dynroute::Network& n) { n.plan(height, width, threads); });
+}
+
+// kind: 0 a cell's map, 1 what comes down to it, 2 what comes up to it; fills it, or reads it.
+API int dynroute_map(void* network, int kind, int scale, int fills, char* values) {
+  return alone(network, [&](dynroute::Network& n) { fills ? n.fill(kind, scale, values) : n.read(kind, scale, values); });
+}
+
+API int dynroute_stem(void* network, const void* pixels, int bytes, int height, int width) {
+  return alone(network, [&](dynroute::Network& n) { n.stem({pixels, bytes != 0, height, width}); });
+}
+
+// came: bits, 1 keep, 2 up, 4 down.
+API int dynroute_arrive(void* network, int cell, int came, int gated, float* factors) {
+  return alone(network, [&](dynroute::Network& n) { n.arrive_alone(cell, came, gated != 0, factors); });
+}
+
+API int dynroute_cell(void* network, int cell, const float* factors) {
+  return alone(network, [&](dynroute::Network& n) { n.cell_alone(cell, factors); });
+}
+
+API int dynroute_send(void* network, int cell, int path, float factor) {
+  return alone(network, [&](dynroute::Network& n) { n.send_alone(cell, path, factor); });
+}
+
+// quarter: classes×h×w, is written, or null.
+API int dynroute_predict(void* network, float* quarter) {
+  return alone(network, [&](dynroute::Network& n) { n.predict_alone(quarter); });
+}
+
+// quarter: taken in its place, or null; logits or labels of height × width, or both null.
+API int dynroute_enlarge(void* network, const float* quarter, int height, int width, float* logits, uint8_t* labels) {
+  return alone(network, [&](dynroute::Network& n) {
+    n.enlarge_alone(quarter, {nullptr, false, height, width}, {logits, labels, nullptr, nullptr});
   });
 }

@@ -122,18 +122,22 @@ void Network::enlarge_rows(const Outputs& out, const Image& image, int first, in
   }
 }
 
-void Network::head(const Outputs& out, const Image& image) {
-  Pool& pool = Pool::shared();
-  auto rows = [&](int height, auto stage) {
-    const int tasks = std::clamp(height / 4, 1, 4 * threads_);
-    pool.run(threads_, tasks, [&](int task, int thread) {
-      stage(height * task / tasks, height * (task + 1) / tasks, scratch(thread));
-    });
-  };
+template <class Stage>
+void Network::each_row(int height, Stage stage) {
+  const int tasks = std::clamp(height / 4, 1, 4 * threads_);
+  Pool::shared().run(threads_, tasks, [&](int task, int thread) {
+    stage(height * task / tasks, height * (task + 1) / tasks, scratch(thread));
+  });
+}
+
+void Network::predict() {
   for (int scale = d_.head_scales - 1; scale > 0; --scale)
-    rows(x_[scale].height, [&](int first, int last, Pieces p) { narrow_rows(scale, first, last, p); });
-  rows(x_[0].height, [&](int first, int last, Pieces p) { predict_rows(first, last, p); });
-  rows(x_[0].height, [&](int first, int last, Pieces p) { enlarge_rows(out, image, first, last, p); });
+    each_row(x_[scale].height, [&](int first, int last, Pieces p) { narrow_rows(scale, first, last, p); });
+  each_row(x_[0].height, [&](int first, int last, Pieces p) { predict_rows(first, last, p); });
+}
+
+void Network::enlarge(const Outputs& out, const Image& image) {
+  each_row(x_[0].height, [&](int first, int last, Pieces p) { enlarge_rows(out, image, first, last, p); });
 }
 
 }  // namespace dynroute

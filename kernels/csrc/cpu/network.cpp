@@ -133,7 +133,8 @@ void Network::run(const Image& image, const Forced& forced, int threads, const O
     for (Slot& slot : slots_) slot = Slot{};
     run_cells(begin, end);
   }
-  head(out, image);
+  predict();
+  enlarge(out, image);
   for (size_t i = 0; i < cells_.size(); ++i) {
     out.states[i] = decisions_[i].state;
     for (int path = 0; path < kPaths; ++path)

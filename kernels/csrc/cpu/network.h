@@ -19,6 +19,7 @@ constexpr int kScales = 4;
 constexpr float kOpenThreshold = 1e-4f;  // a cell whose factors sum to less is closed
 constexpr uint8_t kOpen = 0, kClosed = 1, kDead = 2;
 enum Path { kKeep, kUp, kDown, kPaths };
+enum MapKind { kMapX, kMapDown, kMapUp };  // of one scale
 
 // Weights of a convolution as the kernels read them.
 struct Convolution {
@@ -93,6 +94,17 @@ class Network {
   size_t arena_bytes() const { return arena_.bytes(); }
   void release();
 
+  // One operation by itself: alone.cpp. Values are NHWC, in the network's dtype, without padding.
+  void plan(int height, int width, int threads);
+  void stem(const Image& image);
+  void fill(int kind, int scale, const char* values);
+  void read(int kind, int scale, char* values);
+  void arrive_alone(size_t index, int came, bool gated, float* factors);
+  void cell_alone(size_t index, const float* factors);
+  void send_alone(size_t index, int path, float factor);
+  void predict_alone(float* quarter);
+  void enlarge_alone(const float* quarter, const Image& image, const Outputs& out);
+
  private:
   struct Slot {  // what reaches a scale of the next layer
     bool reached = false, keep = false, up = false, down = false;
@@ -115,16 +127,15 @@ class Network {
   void read_cells(Reader& from, const int64_t* cells, int count);
 
   // plan.cpp
-  void plan(int height, int width, int threads);
   void place(Pieces& pieces, int height, int width);
   size_t scratch_bytes() const;
   Map map(Pieces& pieces, int height, int width, int channels) const;
+  Map& whole_map(int kind, int scale);
   int block_width(int channels, int width) const;
   int block_rows(int width) const;
   Pieces scratch(int thread) const { return Pieces(scratch_ + thread * scratch_size_, scratch_size_); }
 
   // stem.cpp
-  void stem(const Image& image);
   void stem_rows(const Image& image, int first, int last, Pieces pieces);
   void image_row(const Image& image, int row, float* out) const;
 
@@ -144,7 +155,10 @@ class Network {
   void send(const Cell& cell, const Decision& d, char* const* h, int first, int rows, int step);
 
   // head.cpp
-  void head(const Outputs& out, const Image& image);
+  void predict();
+  void enlarge(const Outputs& out, const Image& image);
+  template <class Stage>
+  void each_row(int height, Stage stage);
   void narrow_rows(int scale, int first, int last, Pieces pieces);
   void predict_rows(int first, int last, Pieces pieces);
   void enlarge_rows(const Outputs& out, const Image& image, int first, int last, Pieces pieces);
