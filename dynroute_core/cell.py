@@ -89,6 +89,7 @@ class CellModule(nn.Module):
         super().__init__()
         self.paths = tuple(paths)
         self.drop_share = drop_share
+        self.share = (0, 1)  # which part of a batch this process's images are, of how many
         self.operations = nn.ModuleList(build_operation(name, channels) for name in config.operations)
         self.may_drop = tuple(name != "skip_connect" for name in config.operations)
         self.up = ConvNorm(channels, channels // 2, relu=True) if "up" in paths else None
@@ -106,10 +107,16 @@ class CellModule(nn.Module):
             y = operation(x)
             if may_drop and drop_path > 0:
                 kept = 1 - drop_path
-                y = y * (torch.rand(len(x), 1, 1, 1, device=x.device) < kept).to(y.dtype) / kept
+                y = y * (self._drawn(x) < kept).to(y.dtype) / kept
             total = y if total is None else total + y
         assert total is not None
         return F.relu(total)
+
+    def _drawn(self, x: Tensor) -> Tensor:
+        """A number in 0..1 for each image: drawn for the whole batch by every process that has a share of it, so that
+        an image's does not depend on how many there are."""
+        rank, processes = self.share
+        return torch.rand(processes * len(x), 1, 1, 1, device=x.device)[rank * len(x) : (rank + 1) * len(x)]
 
     def path_output(self, path: PathName, h: Tensor) -> Tensor:
         if path == "keep":

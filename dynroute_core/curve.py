@@ -78,19 +78,17 @@ class Meter:
 
 
 @contextmanager
-def tensorboard(folder: Path, first_iteration: int) -> Iterator[Callable[[CurvePoint], None]]:
-    """A function that logs a point, and forgets what a killed run logged from `first_iteration` on; without tensorboard
-    it does nothing.
+def tensorboard(folder: Path | None, first_iteration: int) -> Iterator[Callable[[CurvePoint], None]]:
+    """A function that logs a point, and forgets what a killed run logged from `first_iteration` on; without a folder or
+    tensorboard it does nothing.
 
     Raises BlockedError where the disk has no room.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    if folder is None or (writer_class := _writer_class()) is None:
         yield lambda point: None
         return
     with _no_room(folder):
-        writer = SummaryWriter(str(folder), purge_step=first_iteration)
+        writer = writer_class(str(folder), purge_step=first_iteration)
 
     def log(point: CurvePoint) -> None:
         with _no_room(folder):
@@ -101,6 +99,14 @@ def tensorboard(folder: Path, first_iteration: int) -> Iterator[Callable[[CurveP
     finally:
         with _no_room(folder):
             writer.close()
+
+
+def _writer_class() -> type[SummaryWriter] | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter
 
 
 @contextmanager
@@ -123,3 +129,11 @@ def late_mean(points: Iterable[CurvePoint], name: str, iterations: int) -> float
     """The mean of a curve's field over the last tenth of the schedule; None where nothing was trained."""
     late = [getattr(point, name) for point in points if point.iteration + 1 > 0.9 * iterations]
     return sum(late) / len(late) if late else None
+
+
+def curve_text(point: CurvePoint) -> str:
+    """A point as a progress bar shows it."""
+    return (
+        f"loss {point.loss:.3f}  lr {point.lr:.4f}  mIoU {point.train_miou_percent:.1f}  "
+        f"expected {point.expected_macs / 1e9:.3g} GFLOPs"
+    )

@@ -19,6 +19,7 @@ from dynroute_core.cell import RouteFactors
 from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
+from dynroute_core.distributed import Team
 from dynroute_core.engine import InferenceEngine
 from dynroute_core.engine_backend import BackendName
 from dynroute_core.metrics import Confusion, confusion_matrix
@@ -269,3 +270,31 @@ def evaluate(
         if each is not None:
             each(results[-1])
     return Evaluation(total, tuple(results))
+
+
+def collected(own: Evaluation, names: Sequence[str], team: Team) -> Evaluation:
+    """The evaluation of a whole split, from each process's of the images that were `Team.dealt` to it: confusion
+    matrices are summed as integers, and every image's facts stand in the split's order. names: of all its images."""
+    if team.size == 1:
+        return own
+
+    def everyone(rows: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+        return team.collected(torch.from_numpy(np.stack(rows)), len(names)).numpy()
+
+    macs = everyone([np.array([image.paper_macs, image.repo_macs, image.expected_macs]) for image in own.images])
+    confusions = everyone([image.confusion for image in own.images])
+    states = everyone([image.states for image in own.images])
+    factors = everyone([image.factors for image in own.images])
+    images = tuple(
+        ImageResult(
+            name=name,
+            confusion=confusions[place],
+            paper_macs=float(macs[place][0]),
+            repo_macs=float(macs[place][1]),
+            expected_macs=float(macs[place][2]),
+            states=states[place],
+            factors=factors[place],
+        )
+        for place, name in enumerate(names)
+    )
+    return Evaluation(confusions.sum(0), images)

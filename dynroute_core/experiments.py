@@ -16,9 +16,9 @@ lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up las
 start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
 all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size. At `demo` the budget's
 weight λ is multiplied by published lr × 190 000 over the run's lr × N, so that the budget moves the gates as far in N
-iterations as the published one would in its own, and its ramp lasts half of what is left of the run (0.3 N): at once it
-would close the paths within some 50 iterations, and the network would lose what it had learned. (At `smoke`, with 6
-iterations, the factor would be thousands; there the budget stays as published.)
+iterations as the published one would in its own, and its target falls from 1 to μ in half of what is left of the run
+(0.3 N): at once it would close the paths within some 50 iterations, and the network would lose what it had learned. (At
+`smoke`, with 6 iterations, the factor would be thousands; there the budget stays as published.)
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
     budget = train.budget
     if budget and chosen.profile == "demo":
         weight = budget.weight * (train.lr * train.iterations) / (lr * iterations)
-        budget = replace(budget, weight=weight, ramp=(1 - budget.start) / 2)
+        budget = replace(budget, weight=weight, descent=(1 - budget.start) / 2)
     train = replace(
         train,
         iterations=iterations,

@@ -17,15 +17,18 @@ class Budget:
     """A row's budget: weight λ and target share μ of the denominator.
 
     start, ramp: shares of all iterations; the loss is absent before `start` and rises linearly over the next `ramp`.
+    descent: share of all iterations, from `start` on, in which the target falls linearly from 1 to μ (ours; published:
+    0, at once).
     """
 
     weight: float
     target: float
     start: float = 0.4
     ramp: float = 0.02
+    descent: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "target", "start", "ramp"):
+        for name in ("weight", "target", "start", "ramp", "descent"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"budget.{name}={getattr(self, name)}: give a number of at least 0")
 
@@ -47,6 +50,14 @@ def budget_ramp(budget: Budget, iteration: int, iterations: int) -> float:
     if iteration < start:
         return 0.0
     return min((iteration - start) / length, 1.0) if length > 0 else 1.0
+
+
+def budget_target(budget: Budget, iteration: int, iterations: int) -> float:
+    """μ at a 0-based iteration, on its way down from 1 during the descent."""
+    done, length = iteration - budget.start * iterations, budget.descent * iterations
+    if length == 0 or done >= length:
+        return budget.target
+    return 1 + (budget.target - 1) * max(done, 0.0) / length
 
 
 def budget_loss(expected_macs: Tensor, budget: Budget, *, denominator_macs: float, ramp: float) -> Tensor:

@@ -98,6 +98,7 @@ def make_record(
     train_images: int,
     device: torch.device,
     backend: str,
+    processes: tuple[int, ...],
     durations: Durations,
     training: TrainingFacts,
 ) -> Record:
@@ -125,6 +126,7 @@ def make_record(
             threads=torch.get_num_threads(),
             backend=backend,
             versions=versions(),
+            processes=processes,
         ),
         durations=durations,
         training=training,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import msgspec
 
 from dynroute_core.common import find_source, source_of
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.data.loader import open_dataset
+from dynroute_core.data.loader import Batch, open_dataset, train_batches
 from dynroute_core.data.streets import generate_streets
+from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.reading import decode_json, read_regular
 from dynroute_core.record import CHECKPOINT, PLAN, RECORD, read_record
@@ -101,6 +103,26 @@ def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
         return Opened(replace(val, split="train", items=()), val, "", val.fingerprint())  # nothing is trained
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
     return Opened(train, val, train.fingerprint(), val.fingerprint())
+
+
+def batches_of(
+    experiment: Experiment, data: Opened, start: int, stop: int, *, places: Sequence[int], pin_memory: bool
+) -> Iterator[Batch]:
+    """Training batches `start` to `stop` - 1 of an experiment, of each the samples in these places."""
+    train = experiment.train
+    transform = TrainTransform(scales=train.scales, max_size=train.max_size, crop=(train.crop_height, train.crop_width))
+    return train_batches(
+        data.train,
+        transform,
+        batch=train.batch,
+        seed=experiment.seed,
+        start=start,
+        stop=stop,
+        workers=experiment.data.workers,
+        places=places,
+        cache=None if experiment.data.cache else False,
+        pin_memory=pin_memory,
+    )
 
 
 def run_key(experiment: Experiment, data: Opened) -> str:

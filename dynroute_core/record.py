@@ -47,14 +47,16 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFacts:
-    """Where a run took place. device: cpu or cuda:N. backend: what evaluated: `InferenceEngine.describe`, or
-    "model"."""
+    """Where a run took place. device: cpu or cuda:N. threads: of each process. backend: what evaluated:
+    `InferenceEngine.describe`, or "model". processes: how many trained together; several numbers where an interrupted
+    run went on with another one, which changes roundings."""
 
     device: str
     device_name: str
     threads: int
     backend: str
     versions: dict[str, str]
+    processes: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True, kw_only=True)

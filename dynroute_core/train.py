@@ -8,8 +8,9 @@ no files.
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
-from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
+from dynroute_core.distributed import ALONE, Team, require_even, synchronise
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, segmentation_loss
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
@@ -36,7 +38,8 @@ class TrainConfig:
     max_size: pixels, see `data.transforms`. budget_macs: what the budget's target is a share of; cost is counted at
     the crop's size. drop_path: probability in the last layer at the last iteration. needs_weights: the row starts from
     ImageNet weights. skip_nonfinite: a batch whose loss or gradient is NaN or infinite is left out and counted, where
-    otherwise training stops; on a GPU every step then waits for the device.
+    otherwise training stops; on a GPU every step then waits for the device. compile: run the network through
+    `torch.compile`; meant for GPUs, on a CPU it takes minutes and is then slower.
     """
 
     iterations: int = 190_000
@@ -62,6 +65,7 @@ class TrainConfig:
     skip_nonfinite: bool = False
     amp: bool = False
     channels_last: bool = True
+    compile: bool = False
     deterministic: bool = True
     log_every: int = 20
     checkpoint_every: int = 100
@@ -124,7 +128,8 @@ class StepState:
 
 
 class _Part(NamedTuple):
-    """What one part of a batch adds to its `StepState`; segmentation is a share of the batch's mean."""
+    """What one part of a batch adds to its `StepState`. Of several processes that share the part, segmentation and
+    confusion are this one's; segmentation is a share of the batch's mean."""
 
     segmentation: Tensor
     budget: Tensor
@@ -156,6 +161,11 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, foreach=True)
 
 
+def compiled(model: nn.Module) -> nn.Module:
+    """The network as torch compiles it, at its first batch; weights and settings stay the model's."""
+    return typing.cast(nn.Module, torch.compile(model))
+
+
 class Trainer:
     """Trains `model`, already on its device. `steps` may be left at any yield; `snapshot` then holds the rest.
 
@@ -163,11 +173,18 @@ class Trainer:
     step. The cross-entropy is then still the mean over the whole batch's labelled pixels, however they are spread.
     Two things are not the whole batch's: batch norm sees a part at a time, and the budget is the mean of the parts'
     budgets, which is larger by λ·w times the variance of their expected costs (in units of the denominator).
+
+    team: the processes that share every batch, each with its own `Team.places`. Losses, gradients, batch norm and
+    budget are then the whole batch's, the same in every process and those of one process, to rounding.
     """
 
-    def __init__(self, model: Segmenter, config: TrainConfig) -> None:
+    def __init__(self, model: Segmenter, config: TrainConfig, team: Team = ALONE) -> None:
+        require_even(config.batch, config.accumulate, team.size)
+        synchronise(model, team)
         self.model = model
         self.config = config
+        self.team = team
+        self.network = team.wrapped(compiled(model) if config.compile else model)
         self.device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, config)
         self.iteration = 0
@@ -207,16 +224,15 @@ class Trainer:
         self.model.drop_path = config.drop_path * iteration / config.iterations
         logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
         images, labels = self._to_device(batch)
-        labelled = (labels != IGNORE).sum()
+        labelled = self.team.total((labels != IGNORE).sum())
         statistics = [buffer.clone() for buffer in self.model.buffers()] if config.skip_nonfinite else []
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [
-            self._backward(some_images, some_labels, labelled, with_confusion=logged)
-            for some_images, some_labels in zip(
-                images.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True
-            )
-        ]
-        segmentation = torch.stack([part.segmentation for part in parts]).sum()
+        chunks = list(zip(images.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True))
+        parts = []
+        for number, chunk in enumerate(chunks, start=1):
+            with self.team.unsynchronised(self.network, when=number < len(chunks)):
+                parts.append(self._backward(*chunk, labelled, with_confusion=logged))
+        segmentation = self.team.total(torch.stack([part.segmentation for part in parts]).sum())
         budget = torch.stack([part.budget for part in parts]).mean()
         loss = segmentation + budget
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
@@ -232,25 +248,28 @@ class Trainer:
             self.require_finite()
         self.optimizer.step()
         confusions = [part.confusion for part in parts if part.confusion is not None]
-        confusion = torch.stack(confusions).sum(0) if confusions else None
+        confusion = self.team.total(torch.stack(confusions).sum(0)) if confusions else None
         return StepState(iteration, lr, loss, segmentation, budget, expected, confusion)
 
     def _backward(self, images: Tensor, labels: Tensor, labelled: Tensor, *, with_confusion: bool) -> _Part:
         """Adds a part's share of the batch's gradient. labelled: the labelled pixels of the whole batch."""
         config, iteration = self.config, self.iteration
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
-            output = self.model(images)
+            output = self.network(images)
         segmentation = segmentation_loss(output.logits.float(), labels, labelled=labelled)
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
+        expected = self.team.gathered(cost.expected_macs)
         budget = segmentation.new_zeros(())
         if config.budget is not None and config.budget_macs:
             ramp = budget_ramp(config.budget, iteration, config.iterations)
-            budget = budget_loss(cost.expected_macs, config.budget, denominator_macs=config.budget_macs, ramp=ramp)
-        (segmentation + budget / config.accumulate).backward()
+            now = replace(config.budget, target=budget_target(config.budget, iteration, config.iterations))
+            budget = budget_loss(expected, now, denominator_macs=config.budget_macs, ramp=ramp)
+        # Each process's gradient is its share of a sum, of which DDP takes the mean.
+        (self.team.size * (segmentation + budget / config.accumulate)).backward()
         confusion = None
         if with_confusion:
             confusion = confusion_matrix(output.logits.detach().argmax(1), labels, output.logits.shape[1])
-        return _Part(segmentation.detach(), budget.detach(), cost.expected_macs.detach().mean(), confusion)
+        return _Part(segmentation.detach(), budget.detach(), expected.detach().mean(), confusion)
 
     def require_finite(self) -> None:
         """Raises NonFiniteLossError if a loss or gradient that was stepped by so far was NaN or infinite."""

@@ -170,7 +170,27 @@ os.kill({os.getpid()}, signal.SIGUSR2)
             work()
     finally:
         signal.signal(signal.SIGUSR2, before)
-    assert found == [work]
+    assert found == [replace(work, idle=1)], "there was no checkpoint of a row"
+
+
+def test_a_job_that_comes_no_further_is_not_put_back_for_ever(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "dynamic-c" / "smoke-streets-seed0-00000000" / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    folders = (f"{tmp_path}/dynamic-c/*-seed0-*",)
+    command = Command(words=(), answer=str(tmp_path / "answer.json"), folders=folders)
+    work = RowJob(commands=(command,), here=str(tmp_path), patience_s=1.0)
+    job._found.clear()
+    for start in range(1, job.MAX_IDLE):
+        again_ = work.checkpoint()
+        assert again_ is not None
+        work = again_.function
+        assert work.idle == start
+    checkpoint.touch()
+    again_ = work.checkpoint()
+    assert again_ is not None and again_.function.idle == 0, "it came further"
+    checkpoint.unlink()
+    assert work.checkpoint() is None
+    assert "more time" in json.loads((tmp_path / "answer.json").read_text())["message"]
 
 
 # What is submitted

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_pipeline import TINY, assert_same_run
 
-from dynroute_core import pipeline, runtime
+from dynroute_core import attempt, runtime
 from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.data.streets import generate_streets
 from dynroute_core.experiments import experiment, with_settings
@@ -94,14 +94,14 @@ def test_a_full_disk_keeps_the_bytes_of_the_previous_checkpoint(
 ) -> None:
     """The one of iteration 3 is replaced at iteration 6: with the disk full it is still there, byte by byte."""
     kept: list[bytes] = []
-    save = pipeline.save_snapshot
+    save = attempt.save_snapshot
 
     def keep(path: Path, snapshot: object) -> None:
         if path.exists():
             kept.append(path.read_bytes())
         save(path, snapshot)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "save_snapshot", keep)
+    monkeypatch.setattr(attempt, "save_snapshot", keep)
     without_room(monkeypatch, CHECKPOINT, 2)
     with pytest.raises(BlockedError, match=NO_ROOM):
         run(ROW, data_root=smoke_streets, out=tmp_path, device="cpu")
@@ -153,7 +153,7 @@ def test_a_really_full_disk(
     """Something else fills it after the first checkpoint; then there is room again."""
     out = tiny_disk(16 * 2**20)
     ballast = out / "ballast"
-    save = pipeline.save_snapshot
+    save = attempt.save_snapshot
 
     def then_fill(path: Path, snapshot: object) -> None:
         save(path, snapshot)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def test_a_really_full_disk(
                 file.write(bytes(4096))
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "save_snapshot", then_fill)
+        patched.setattr(attempt, "save_snapshot", then_fill)
         with pytest.raises(BlockedError, match=f"cannot write (to )?{out}.*No space left"):
             run(ROW, data_root=smoke_streets, out=out, device="cpu")
     (folder,) = (out / "dynamic-a").iterdir()

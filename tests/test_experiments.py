@@ -165,8 +165,8 @@ def test_the_rules_of_the_small_profiles(row, profile, data):
         whole = published.train.lr * published.train.iterations / (train.lr * train.iterations)
         weight = published.train.budget.weight * (whole if profile == "demo" else 1)
         assert train.budget.weight == pytest.approx(weight, rel=1e-12)
-        assert train.budget.ramp == (0.3 if profile == "demo" else 0.02)
-        assert (train.budget.target, train.budget.start) == (published.train.budget.target, 0.4)
+        assert train.budget.descent == (0.3 if profile == "demo" else 0)
+        assert replace(train.budget, weight=published.train.budget.weight, descent=0) == published.train.budget
         own = cost_table(made.model, height=train.crop_height, width=train.crop_width, accounting="paper")
         assert train.budget_macs == pytest.approx(26300 / 26892 * own.all_open_expected, rel=1e-12)
     else:

@@ -454,7 +454,9 @@ def test_normalise_merges_scrubs_and_drops(tmp_path: Path) -> None:
     dress = notebook.Dress(title=r"New \1", hidden={"/secret/place": "<here>"})
     found = json.loads(notebook.normalise(executed(title, mark, cell), dress))
     assert [made["id"] for made in found["cells"]] == ["t", "c"]
-    assert "".join(found["cells"][0]["source"]) == "intro\n\n# New \\1\n\n# Other"
+    assert (
+        "".join(found["cells"][0]["source"]) == "intro\n\n# New \\\\1\n\n# Other"
+    )  # a title is text, and so is its backslash
     printed, shown = found["cells"][1]["outputs"]
     assert "".join(printed["text"]) == "a\nin <here> at <cell>:1\n"
     assert "".join(shown["data"]["text/html"]) == "<img 0xabcdef12>", "data in a figure must not be touched"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dynroute_core.losses import Budget, budget_loss, budget_ramp, segmentation_loss
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, segmentation_loss
 
 
 def logits_and_labels():
@@ -55,6 +55,14 @@ def test_budget_ramp_of_the_published_schedule(iteration, weight):
     assert budget_ramp(Budget(weight=0.8, target=0.1), iteration, 190_000) == pytest.approx(weight, abs=1e-9)
 
 
+def test_the_budgets_target_descends_from_one_and_stays_or_is_there_at_once():
+    budget = Budget(weight=1, target=0.2, start=0.4, descent=0.4)
+    found = [budget_target(budget, i, 100) for i in (0, 40, 60, 79, 80, 99)]
+    assert found == pytest.approx([1, 1, 0.6, 0.22, 0.2, 0.2], rel=1e-12)
+    at_once = Budget(weight=1, target=0.2, start=0.4)
+    assert {budget_target(at_once, i, 100) for i in (0, 40, 41, 99)} == {0.2}
+
+
 def test_budget_ramp_without_a_ramp_is_a_step():
     budget = Budget(weight=1, target=0.1, start=0.5, ramp=0)
     assert [budget_ramp(budget, i, 10) for i in (4, 5, 9)] == [0, 1, 1]
@@ -77,7 +85,7 @@ def test_budget_also_pulls_up_from_below():
     assert expected.grad.item() < 0
 
 
-@pytest.mark.parametrize("field", ["weight", "target", "start", "ramp"])
+@pytest.mark.parametrize("field", ["weight", "target", "start", "ramp", "descent"])
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_impossible_budgets_are_refused(field, value):
     with pytest.raises(ValueError, match=f"budget.{field}="):

@@ -437,3 +437,27 @@ def test_precise_batch_norm_leaves_the_weights():
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     precise_batch_norm(model, batches(), 2)
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+
+
+def test_the_network_is_compiled_only_where_asked(monkeypatch):
+    """With a stand-in: compiling takes minutes on a CPU. The model's own weights are what is trained either way."""
+    asked = []
+
+    class Compiled(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, given):
+            asked.append(len(given))
+            return self.network(given)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    plain = Trainer(make_model(), replace(CONFIG, iterations=2))
+    losses = [state.loss.item() for state in plain.steps(batches())]
+    assert asked == []
+    trainer = Trainer(make_model(), replace(CONFIG, iterations=2, compile=True))
+    assert [state.loss.item() for state in trainer.steps(batches())] == losses
+    assert asked == [2, 2]
+    assert state_of(trainer.model).keys() == state_of(plain.model).keys()
+    assert set(trainer.snapshot().tensors) == set(plain.snapshot().tensors)

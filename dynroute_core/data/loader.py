@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,7 +59,10 @@ def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """N samples: `images` N×3×H×W uint8 BGR, `labels` N×H×W uint8 train ids (255 ignored), `names`."""
+    """N samples: `images` N×3×H×W uint8 BGR, `labels` N×H×W uint8 train ids (255 ignored), `names`.
+
+    Where only some places of a batch were asked for, images and labels are of these, names of the whole batch.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -79,6 +82,7 @@ def train_batches(
     start: int,
     stop: int,
     workers: int,
+    places: Sequence[int] | None = None,
     cache: bool | None = None,
     cache_limit_mb: float = CACHE_LIMIT_MB,
     pin_memory: bool = False,
@@ -88,6 +92,8 @@ def train_batches(
     Sample j of batch i stands at position p = i·batch + j, in epoch p // len(dataset): each epoch is a
     permutation of the data set drawn from (seed, epoch), and each sample is augmented with random numbers
     drawn from (seed, p).
+
+    places: which of each batch's samples are wanted, by this process of several that share it; `None`: all.
 
     `workers` processes prepare batches ahead, 0 prepares them in this one; the stream is the same. With
     `cache`, samples are decoded once for as long as `dataset` lives (by this process, before the workers
@@ -102,9 +108,12 @@ def train_batches(
             f"batch={batch}, workers={workers}, seed={seed}, start={start}, stop={stop} do not fit: "
             "batch must be at least 1, workers and seed at least 0, and 0 ≤ start ≤ stop."
         )
+    wanted = tuple(range(batch)) if places is None else tuple(places)
+    if not wanted or not set(wanted) <= set(range(batch)):
+        raise UsageError(f"places={wanted} do not fit: give some of 0 to {batch - 1}.")
     if pin_memory and not torch.cuda.is_available():
         raise UsageError("pin_memory=True needs CUDA, and torch sees no GPU here. Leave it out.")
-    stream = _Stream(dataset, transform, batch, seed, False)
+    stream = _Stream(dataset, transform, batch, wanted, seed, False)
     if cache is not False and start < stop:
         needed = stream.needed(start, stop)
         estimate = cache_estimate_mb(dataset, count=len(needed))
@@ -116,7 +125,7 @@ def train_batches(
                 "(cache=False)."
             )
         if estimate <= cache_limit_mb:
-            stream = _Stream(dataset, transform, batch, seed, True)
+            stream = _Stream(dataset, transform, batch, wanted, seed, True)
             if workers:
                 with ThreadPoolExecutor(max_workers=workers) as pool:
                     list(pool.map(dataset.keep, needed))
@@ -169,6 +178,7 @@ class _Stream(TorchDataset[Batch | DynrouteError]):
     dataset: SegmentationDataset
     transform: Transform
     batch: int
+    places: tuple[int, ...]
     seed: int
     keep: bool
 
@@ -178,10 +188,9 @@ class _Stream(TorchDataset[Batch | DynrouteError]):
 
     def needed(self, start: int, stop: int) -> list[int]:
         """The indices of the samples that batches `start` to `stop` - 1 use."""
-        positions = range(start * self.batch, stop * self.batch)
-        if len(positions) >= 2 * len(self.dataset):
+        if (stop - start) * len(self.places) >= 2 * len(self.dataset):
             return list(range(len(self.dataset)))
-        return sorted({self.index(position) for position in positions})
+        return sorted({self.index(n * self.batch + place) for n in range(start, stop) for place in self.places})
 
     def sample(self, position: int) -> Sample:
         index = self.index(position)
@@ -194,7 +203,7 @@ class _Stream(TorchDataset[Batch | DynrouteError]):
         Returned, not raised: the DataLoader would wrap its text into a worker's traceback.
         """
         try:
-            samples = [self.sample(p) for p in range(number * self.batch, (number + 1) * self.batch)]
+            samples = [self.sample(number * self.batch + place) for place in self.places]
         except DynrouteError as error:
             return error
         labels = np.stack([sample.label for sample in samples])
@@ -203,7 +212,9 @@ class _Stream(TorchDataset[Batch | DynrouteError]):
         for n, sample in enumerate(samples):
             for channel in range(3):
                 images[n, channel] = sample.image[:, :, channel]
-        return Batch(torch.from_numpy(images), torch.from_numpy(labels), tuple(s.name for s in samples))
+        whole = range(number * self.batch, (number + 1) * self.batch)
+        names = tuple(self.dataset.items[self.index(position)].name for position in whole)
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), names)
 
 
 def _batches(stream: _Stream, numbers: range, workers: int, pin_memory: bool) -> Iterator[Batch]:

@@ -149,6 +149,8 @@ def _end_with_parent() -> None:
 def _read_plan(path: Path) -> object:
     try:
         return decode_json(read_regular(path, most_mb=1))
+    except FileNotFoundError:  # no set yet, which is not a broken one
+        raise
     except (OSError, ValueError):
         return None
 

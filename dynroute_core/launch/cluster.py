@@ -7,6 +7,7 @@ row's run opens: both are one job, one after the other, so nothing depends on th
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +145,12 @@ def _hand_over(session: Session, choice: ClusterChoice, tasks: Sequence[Task], h
     made = Submission(name=name, cluster=choice.name, tasks=tuple(tasks))
     files.write_submission(folder, made)
     commands = [
-        Command(words=task.words, answer=str(files.answer_path(folder, index))) for index, task in enumerate(tasks)
+        Command(
+            words=task.words,
+            answer=str(files.answer_path(folder, index)),
+            folders=tuple(f"{glob.escape(str(home.parent))}/{run.row}/*-seed{run.seed}-*" for run in task.runs),
+        )
+        for index, task in enumerate(tasks)
     ]
     lanes = min(choice.lanes, len(tasks)) if choice.name == "local" else len(tasks)
     work = [

@@ -26,7 +26,7 @@ _WHOLE = ("timeout_min", "time", "gpus_per_node", "cpus_per_task", LANES, DELAY)
 MINUTES: Mapping[ClusterName, int] = {"slurm": 24 * 60, "local": 365 * 24 * 60}
 DELAY_S = 120  # to write a checkpoint and leave, before the time is up
 MARGIN_S = 15  # of that, for submitit to put the job back
-MAX_TIMEOUTS = 1000  # each brought the run further; a run of weeks meets many limits of hours
+MAX_TIMEOUTS = 1000  # a run of weeks meets many limits of hours; `job.MAX_IDLE` ends those that come no further
 
 
 @dataclass(frozen=True, kw_only=True)

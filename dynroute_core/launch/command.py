@@ -93,6 +93,8 @@ def parser(text: str) -> argparse.ArgumentParser:
     )
     add = made.add_argument_group("how").add_argument
     add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
+    add("--gpus", type=int, metavar="N", help="train on N GPUs of this machine together")
+    add("--procs", type=int, metavar="N", help="train by N processes together, on the CPU")
     add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
     add(
         "--export",
@@ -152,8 +154,7 @@ def open_session(arguments: argparse.Namespace) -> Session:
         if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
             fitted(each)
     chosen.sort(key=lambda each: (each.seed, each.common is not None))  # a common network comes after its source
-    if arguments.cluster != "slurm":  # where jobs are submitted there need not be a GPU
-        pick_device(arguments.device)
+    device, processes = _processes(arguments, chosen)
     target = None
     if arguments.export:
         from dynroute_core.export import parse_target
@@ -163,7 +164,8 @@ def open_session(arguments: argparse.Namespace) -> Session:
         settings=settings,
         data_root=Path(given).expanduser().resolve() if given else None,
         out=arguments.out.expanduser().resolve(),
-        device=arguments.device,
+        device=device,
+        processes=processes,
         force=arguments.force,
         timeout_s=arguments.timeout * 60 if arguments.timeout else None,
     )
@@ -204,6 +206,31 @@ def _check_cluster(arguments: argparse.Namespace) -> None:
             "--cluster with --force: a job that is put back into the queue would start anew each time. Remove the "
             "runs' folders instead, or give another --out."
         )
+
+
+def _processes(arguments: argparse.Namespace, chosen: list[Experiment]) -> tuple[str, int]:
+    """The device, and how many processes train together on it."""
+    if arguments.gpus is not None and arguments.procs is not None:
+        raise UsageError("give --gpus or --procs, not both.")
+    option, count, kind = (
+        ("--gpus", arguments.gpus, "cuda") if arguments.procs is None else ("--procs", arguments.procs, "cpu")
+    )
+    elsewhere = arguments.cluster == "slurm"  # where jobs are submitted there need not be a GPU
+    if count is None:
+        if not elsewhere:
+            pick_device(arguments.device)
+        return arguments.device, 1
+    if arguments.device not in ("auto", kind):
+        raise UsageError(f"{option} {count} with --device {arguments.device}: leave --device out, or choose {kind}.")
+
+    from dynroute_core.distributed import require_even, team_device
+
+    if not elsewhere:
+        team_device(kind, count)
+    for each in chosen:
+        if each.weights is None or each.weights.use == "start":
+            require_even(each.train.batch, each.train.accumulate, count)
+    return kind, count
 
 
 def _given_weights(arguments: argparse.Namespace) -> dict[str, str]:

@@ -26,12 +26,14 @@ REPORT_SOURCES = ("dynroute_core/report/*.py", "dynroute_core/published.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run, beside the experiment itself. settings: as given with --set. timeout_s: per row, None for none."""
+    """How to run, beside the experiment itself. settings: as given with --set. processes: how many train
+    together. timeout_s: per row, None for none."""
 
     settings: Mapping[str, str]
     data_root: Path | None
     out: Path
     device: str = "auto"
+    processes: int = 1
     force: bool = False
     timeout_s: float | None = None
 
@@ -70,6 +72,7 @@ def parameters(experiment: Experiment, options: Options) -> dict[str, object]:
         "data_root": _portable(options.data_root) if options.data_root else "",
         "seed": experiment.seed,
         "device": options.device,
+        "processes": options.processes,
         "settings": dict(options.settings),
         "out": _portable(options.out),
         "force": options.force,
