@@ -71,13 +71,13 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says beside its tensors. Raises OSError and SafetensorError."""
+    """What a safetensors file says beside its tensors. Raises whatever safetensors does for a broken one."""
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
 
 
 def safetensors_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file's tensors. Raises OSError and SafetensorError, and KeyError for a type that torch lacks.
+    """A safetensors file's tensors. Raises whatever safetensors does for a broken one, or for a type that torch lacks.
 
     Not by `safe_open`'s `get_tensor`: that loses two Python integers per call (safetensors 0.5.0 to 0.8.0).
     """

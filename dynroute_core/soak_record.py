@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynroute_core.record import parse, read_file, to_json
+from dynroute_core.reading import parse, read_file, to_json
 from dynroute_core.runtime import BlockedError, write_whole
 
 SOAK_SCHEMA = 1

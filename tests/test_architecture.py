@@ -66,7 +66,7 @@ SIDEWAYS = {
     ("record", "runtime"),
     ("settings", "reading"),
     ("settings", "runtime"),
-    ("soak_record", "record"),
+    ("soak_record", "reading"),
     ("soak_record", "runtime"),
     ("speed_record", "record"),
     ("speed_record", "runtime"),
