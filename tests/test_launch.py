@@ -296,6 +296,7 @@ def test_what_a_killed_command_left_at_work_is_waited_for(
                 fcntl.flock(log, fcntl.LOCK_UN)
 
         monkeypatch.setattr("dynroute_core.launch.surroundings.time.sleep", look_away)
+        monkeypatch.setattr("dynroute_core.launch.surroundings.time.monotonic", lambda: float(len(looks)))
         with open_log(tmp_path):
             assert len(looks) == 3
         assert capsys.readouterr().err.count("waiting for what a killed command left") == 1
