@@ -39,7 +39,7 @@ KINDS = [
     "index",
     "idea/ten-minutes",
     "rows/dynamic-c",  # a row with a record
-    "rows/network-fix",  # one without
+    "rows/dynamic-raw-l33-imagenet",  # one without
     "routes/gallery",
     "routes/explorer",
     "routes/cost",
