@@ -61,8 +61,11 @@ def foreign(read: list[str], *allowed: Path) -> list[str]:
     read = [path for path in read if not path.endswith("__path_hook__")]  # of an editable install: no file
     python = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))}
     ours = [ROOT / name for name in ("dynroute_core", "kernels", "notebooks", "reproduce.py", "pyproject.toml")]
-    inside = [Path(path).resolve() for path in (*python, *ours, "/proc", "/sys", "/dev", *allowed)]
+    installed = ROOT / "dynroute.egg-info"  # of an editable install: torch asks every installed package for plug-ins
+    inside = [Path(path).resolve() for path in (*python, *ours, installed, "/proc", "/sys", "/dev", *allowed)]
+    inside.append(Path("/usr/share/zoneinfo"))
     read = [path for path in read if not path.endswith((".ttf", ".otf", ".ttc", ".afm"))]  # matplotlib lists the fonts
+    read = [path for path in read if Path(path) != ROOT]  # as a folder: packages are looked for there
     return sorted({path for path in read if not any(Path(path).is_relative_to(folder) for folder in inside)})
 
 
