@@ -100,6 +100,7 @@ parameters = st.recursive(
 )
 
 
+@pytest.mark.suite
 @settings(max_examples=200)
 @given(parameters)
 def test_a_parameter_means_the_same_in_the_cell(value: Parameter) -> None:

@@ -333,6 +333,7 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals, when: Call
         process.kill()
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_an_interrupted_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
     settings = ("model.layers=3", "train.iterations=400", "train.checkpoint_every=2", "data.workers=0")
@@ -367,6 +368,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(tmp_path: Path) -> N
     assert not (folder / "failed.ipynb").exists()
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_an_error_of_the_pipeline_keeps_its_exit_code_through_the_kernel(tmp_path: Path) -> None:
     words = ("--row", "dynamic-c", *SMOKE, "--out", str(tmp_path), "--json")
@@ -398,6 +400,7 @@ def test_route_factors_are_those_of_the_cells():
     assert get_args(RouteFactors) == ROUTE_FACTORS
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_weights_and_routes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A row is trained, evaluated on a forced route, and its checkpoint is evaluated again as given weights."""

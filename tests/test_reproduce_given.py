@@ -99,6 +99,7 @@ def released(trained: Answer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_a_released_checkpoint_is_evaluated_as_downloaded(trained: Answer, released: Path, tmp_path: Path) -> None:
     answer = command("--weights", str(released), "--out", str(tmp_path))
@@ -113,6 +114,7 @@ def test_a_released_checkpoint_is_evaluated_as_downloaded(trained: Answer, relea
     assert "Nothing was trained here" in answer.page
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_a_forced_route_takes_the_rows_own_weights(trained: Answer) -> None:
     out = str(Path(trained.row["folder"]).parents[1])
@@ -162,6 +164,7 @@ def test_a_malicious_file_is_refused_before_any_work(tmp_path: Path, capsys: pyt
     assert not marker.exists() and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.suite
 def test_the_profile_is_the_published_one_with_weights(
     released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +174,7 @@ def test_the_profile_is_the_published_one_with_weights(
     assert "misshaped" in shown and "at the full profile has 16 layers, 64 channels and 19 classes" in shown
 
 
+@pytest.mark.suite
 def test_convert_writes_plain_safetensors(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "plain.safetensors"
     assert call("--weights", str(released), "--convert", str(target)) == EXIT_DONE
@@ -184,6 +188,7 @@ def test_convert_writes_plain_safetensors(released: Path, tmp_path: Path, capsys
     assert call("--weights", str(released), "--convert", str(tmp_path / "plain.pth")) == EXIT_USAGE
 
 
+@pytest.mark.suite
 @pytest.mark.slow
 def test_init_trains_from_a_backbone(released: Path, trained: Answer, tmp_path: Path) -> None:
     state = torch.load(released, weights_only=True)["model"]
