@@ -120,6 +120,17 @@ def test_the_committed_soak() -> None:
     assert f"<title>What one process held after each of {record.runs} runs. Flat" in file
 
 
+@pytest.mark.suite
+def test_no_line_is_lost_beside_another() -> None:
+    from dynroute_core.report.soak_figures import _groups
+
+    many, few, fewer = (
+        Series(name=name, unit="count", limit=1, values=(value,) * 36)
+        for name, value in (("objects", 10**6), ("files", 8), ("threads", 2))
+    )
+    assert _groups([many, few, fewer]) == [[many], [few, fewer]]
+
+
 def test_impossible_records_are_refused(tmp_path: Path) -> None:
     good = SoakRecord(
         schema=SOAK_SCHEMA,

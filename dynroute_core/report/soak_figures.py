@@ -13,7 +13,8 @@ from dynroute_core.report.style import BLUE, GREY, VERMILION, WIDTH_IN, Picture,
 from dynroute_core.soak_record import Growth, Series, SoakRecord, growth
 
 COLORS = (BLUE, VERMILION)
-MOST_POINTS = 60  # of a line: the file stays small
+MOST_POINTS = 45  # of a line: the file stays small
+LOST = 1000  # times larger: of a line that much lower nothing is seen
 BYTES = ((2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
@@ -39,6 +40,7 @@ def soak_figure(record: SoakRecord) -> Picture:
             _panel(ax, group, record)
         for ax in list(panels)[len(groups) :]:
             ax.set_axis_off()
+        figure.supxlabel("runs", fontsize=9.5)
     verdict = "Flat" if record.flat else "Not flat"
     said = "; ".join(_said(one, growth(one, record.cycle)) for one in record.series)
     return picture(
@@ -49,10 +51,11 @@ def soak_figure(record: SoakRecord) -> Picture:
 
 
 def _groups(series: Sequence[Series]) -> list[list[Series]]:
-    """Two series to a panel where they have one unit."""
+    """Two series to a panel where they have one unit, and neither is lost beside the other."""
     groups: list[list[Series]] = []
     for one in series:
-        if groups and len(groups[-1]) < len(COLORS) and groups[-1][0].unit == one.unit:
+        beside = groups[-1][0] if groups and len(groups[-1]) < len(COLORS) else None
+        if beside is not None and beside.unit == one.unit and max(beside.values) < LOST * max(1, *one.values):
             groups[-1].append(one)
         else:
             groups.append([one])
