@@ -23,6 +23,7 @@ from dynroute_kernels.build import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "benchmarks" / "soak.py"
+COMMITTED = ROOT / "results" / "soak"
 CYCLE = 6
 
 
@@ -104,6 +105,30 @@ def test_leaks_are_found(tmp_path: Path) -> None:
     record = read_soak(tmp_path / "soak.json")
     assert record.leaks == leaks
     assert [one.name for one in record.series if growth(one, record.cycle).flat] == []
+
+
+@pytest.mark.suite
+def test_the_committed_soak() -> None:
+    from dynroute_core.report.soak_figures import soak_figure
+
+    record = read_soak(COMMITTED / "soak.json")
+    assert record.runs >= 1000 and record.flat and not record.leaks and not record.dirty
+    shown = soak_figure(record)
+    assert shown.alt.startswith(f"What one process held after each of {record.runs} runs. Flat")
+    file = (COMMITTED / "soak.svg").read_text()
+    assert len(file) < 60_000  # a page of text should not wait for it
+    assert f"<title>What one process held after each of {record.runs} runs. Flat" in file
+
+
+@pytest.mark.suite
+def test_no_line_is_lost_beside_another() -> None:
+    from dynroute_core.report.soak_figures import _groups
+
+    many, few, fewer = (
+        Series(name=name, unit="count", limit=1, values=(value,) * 36)
+        for name, value in (("objects", 10**6), ("files", 8), ("threads", 2))
+    )
+    assert _groups([many, few, fewer]) == [[many], [few, fewer]]
 
 
 def test_impossible_records_are_refused(tmp_path: Path) -> None:

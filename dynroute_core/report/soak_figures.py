@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from dynroute_core.report.style import BLUE, GREY, VERMILION, WIDTH_IN, Picture,
 from dynroute_core.soak_record import Growth, Series, SoakRecord, growth
 
 COLORS = (BLUE, VERMILION)
+MOST_POINTS = 45  # of a line: the file stays small
+LOST = 1000  # times larger: of a line that much lower nothing is seen
 BYTES = ((2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
@@ -27,7 +30,7 @@ def soak_lines(record: SoakRecord) -> list[str]:
 
 
 def soak_figure(record: SoakRecord) -> Picture:
-    """Each series over the runs (mean of every cycle of settings, and the range within it); the second half, which is
+    """Each series over the runs (means of whole cycles of settings, and the range within); the second half, which is
     judged, is shaded."""
     groups = _groups(record.series)
     with figure_style():
@@ -37,6 +40,7 @@ def soak_figure(record: SoakRecord) -> Picture:
             _panel(ax, group, record)
         for ax in list(panels)[len(groups) :]:
             ax.set_axis_off()
+        figure.supxlabel("runs", fontsize=9.5)
     verdict = "Flat" if record.flat else "Not flat"
     said = "; ".join(_said(one, growth(one, record.cycle)) for one in record.series)
     return picture(
@@ -47,10 +51,11 @@ def soak_figure(record: SoakRecord) -> Picture:
 
 
 def _groups(series: Sequence[Series]) -> list[list[Series]]:
-    """Two series to a panel where they have one unit."""
+    """Two series to a panel where they have one unit, and neither is lost beside the other."""
     groups: list[list[Series]] = []
     for one in series:
-        if groups and len(groups[-1]) < len(COLORS) and groups[-1][0].unit == one.unit:
+        beside = groups[-1][0] if groups and len(groups[-1]) < len(COLORS) else None
+        if beside is not None and beside.unit == one.unit and max(beside.values) < LOST * max(1, *one.values):
             groups[-1].append(one)
         else:
             groups.append([one])
@@ -61,11 +66,12 @@ def _panel(ax: Axes, group: Sequence[Series], record: SoakRecord) -> None:
     scale, unit = _scale(max(max(one.values) for one in group), group[0])
     ax.axvspan(record.runs // 2, record.runs, color=GREY, alpha=0.12, linewidth=0)
     for one, color in zip(group, COLORS, strict=False):
-        starts = range(0, record.runs - record.cycle + 1, record.cycle)
-        cycles = [[value / scale for value in one.values[start : start + record.cycle]] for start in starts]
-        places = [start + record.cycle / 2 for start in starts]
-        ax.fill_between(places, list(map(min, cycles)), list(map(max, cycles)), color=color, alpha=0.2, linewidth=0)
-        ax.plot(places, [sum(cycle) / len(cycle) for cycle in cycles], color=color, label=one.name, linewidth=1.2)
+        wide = record.cycle * math.ceil(record.runs / record.cycle / MOST_POINTS)
+        starts = range(0, record.runs - wide + 1, wide)
+        parts = [[value / scale for value in one.values[start : start + wide]] for start in starts]
+        places = [start + wide / 2 for start in starts]
+        ax.fill_between(places, list(map(min, parts)), list(map(max, parts)), color=color, alpha=0.2, linewidth=0)
+        ax.plot(places, [sum(part) / len(part) for part in parts], color=color, label=one.name, linewidth=1.2)
     ax.set(ylim=(0, 1.45 * max(max(one.values) for one in group) / scale), xlim=(0, record.runs), ylabel=unit)
     ax.legend(loc="upper left", fontsize=8.5, borderaxespad=0.2)
 
