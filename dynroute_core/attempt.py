@@ -27,6 +27,7 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.outcome import make_record, make_routes, write_examples
 from dynroute_core.plan import Opened, Plan, batches_of
+from dynroute_core.reading import to_json
 from dynroute_core.record import (
     CHECKPOINT,
     CURVE,
@@ -38,7 +39,6 @@ from dynroute_core.record import (
     TrainingFacts,
     read_curve,
     read_record,
-    to_json,
     write_curve,
     write_record,
 )

@@ -23,7 +23,8 @@ from dynroute_core.cost import OPEN
 from dynroute_core.evaluate import EvaluateConfig, LabelledImage, as_input
 from dynroute_core.experiments import ROWS, Common, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
-from dynroute_core.record import CHECKPOINT, RECORD, parse, read_file, read_record, to_json
+from dynroute_core.reading import read_checked, to_json
+from dynroute_core.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.runtime import BlockedError, UsageError, suggest, write_whole
 from dynroute_core.space import OPEN_THRESHOLD, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import common_route
@@ -131,13 +132,15 @@ def common_network(
 
 def read_open_paths(path: Path) -> OpenPaths:
     """The counts in a file. Raises BlockedError naming file and reason."""
-    found = parse(OpenPaths, read_file(path), path)
+    return read_checked(OpenPaths, path, _problems, again="Delete it.")
+
+
+def _problems(found: OpenPaths) -> list[str]:
     names = found.opened.keys() | found.passed_on.keys()
     together = [found.opened.get(name, 0) + found.passed_on.get(name, 0) for name in names]
     counts = [*found.opened.values(), *found.passed_on.values()]
-    if found.images < 1 or min(counts, default=0) < 0 or max(together, default=0) > found.images:
-        raise BlockedError(f"{path} cannot be true: a path is open in more or less than its images. Delete it.")
-    return found
+    wrong = found.images < 1 or min(counts, default=0) < 0 or max(together, default=0) > found.images
+    return ["a path is open in more or less than its images"] if wrong else []
 
 
 def start_weights(model: Segmenter, chosen: Experiment, out: Path) -> None:

@@ -33,7 +33,8 @@ from dynroute_core.data.photographs import Labelled, TrainPhotographs, ValPhotog
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
-from dynroute_core.record import CHECKPOINT, to_json
+from dynroute_core.reading import to_json
+from dynroute_core.record import CHECKPOINT
 from dynroute_core.runtime import (
     EXIT_DONE,
     EXIT_INTERRUPTED,

@@ -13,12 +13,13 @@ import json
 import math
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from dynroute_core.runtime import BlockedError
+from dynroute_core.runtime import BlockedError, write_whole
 
 MAX_FILE_MB = 64
 DEEPEST = 32  # levels of nesting; a record has 5
@@ -117,6 +118,24 @@ def parse(kind: type[T], raw: bytes, path: Path | str) -> T:
     if unknown := _unknown_fields(data, msgspec.to_builtins(value), "$"):
         raise BlockedError(f"{path} has unknown fields ({', '.join(unknown[:5])}): was it written by another version?")
     return value
+
+
+def read_checked(kind: type[T], path: Path, problems: Callable[[T], list[str]], *, again: str) -> T:
+    """A JSON file as a dataclass that can be true. problems: what speaks against a value; again: what to do then.
+
+    Raises BlockedError naming file and reason.
+    """
+    value = parse(kind, read_file(path), path)
+    if found := problems(value):
+        raise BlockedError(f"{path} cannot be true: {'; '.join(found[:3])}. {again}")
+    return value
+
+
+def write_checked(path: Path, value: T, problems: Callable[[T], list[str]], *, what: str) -> None:
+    """Writes a dataclass as JSON, whole or not at all. Raises ValueError for one that `read_checked` would refuse."""
+    if found := problems(value):
+        raise ValueError(f"refusing to write {what} that cannot be true: {'; '.join(found)}")
+    write_whole(path, to_json(value))
 
 
 def _unknown_fields(given: object, known: object, where: str) -> list[str]:

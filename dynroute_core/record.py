@@ -17,9 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dynroute_core.marks import augmentation, forced_route, given_weights, left_out
-from dynroute_core.reading import parse as parse
-from dynroute_core.reading import read_file as read_file
-from dynroute_core.reading import to_json as to_json
+from dynroute_core.reading import parse, read_checked, read_file, write_checked
 from dynroute_core.runtime import BlockedError, SourceFacts, write_whole
 
 SCHEMA = 1
@@ -204,10 +202,7 @@ class CurvePoint:
 
 def read_record(path: Path) -> Record:
     """The record in a file, checked. Raises BlockedError naming file and reason."""
-    record = parse(Record, read_file(path), path)
-    if problems := _problems(record):
-        raise BlockedError(f"{path} cannot be true: {'; '.join(problems[:3])}. Delete it and run the row again.")
-    return record
+    return read_checked(Record, path, _problems, again="Delete it and run the row again.")
 
 
 def _problems(record: Record) -> list[str]:
@@ -264,10 +259,7 @@ def _twins(names: Iterable[str]) -> list[str]:
 
 def write_record(path: Path, record: Record) -> None:
     """Writes a record whole or not at all, after checking it as `read_record` does."""
-    problems = _problems(record)
-    if problems:
-        raise ValueError(f"refusing to write a record that cannot be true: {'; '.join(problems)}")
-    write_whole(path, to_json(record))
+    write_checked(path, record, _problems, what="a record")
 
 
 def read_routes(path: Path) -> Routes:

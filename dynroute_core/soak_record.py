@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynroute_core.reading import parse, read_file, to_json
-from dynroute_core.runtime import BlockedError, write_whole
+from dynroute_core.reading import read_checked, write_checked
 
 SOAK_SCHEMA = 1
 BLOCKS = 10
@@ -108,17 +107,12 @@ def _line(values: Sequence[float]) -> tuple[float, float]:
 
 def read_soak(path: Path) -> SoakRecord:
     """The record in a file, checked. Raises BlockedError naming file and reason."""
-    record = parse(SoakRecord, read_file(path), path)
-    if problems := _problems(record):
-        raise BlockedError(f"{path} cannot be true: {'; '.join(problems[:3])}. Run benchmarks/soak.py again.")
-    return record
+    return read_checked(SoakRecord, path, _problems, again="Run benchmarks/soak.py again.")
 
 
 def write_soak(path: Path, record: SoakRecord) -> None:
     """Writes a record whole or not at all, after checking it as `read_soak` does."""
-    if problems := _problems(record):
-        raise ValueError(f"refusing to write a soak that cannot be true: {'; '.join(problems)}")
-    write_whole(path, to_json(record))
+    write_checked(path, record, _problems, what="a soak")
 
 
 def _problems(record: SoakRecord) -> list[str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynroute_core.record import parse, read_file, to_json
-from dynroute_core.runtime import BlockedError, write_whole
+from dynroute_core.reading import read_checked, write_checked
 
 SPEED_SCHEMA = 1
 Kind = Literal["inference", "training", "loading", "operations"]
@@ -80,19 +79,12 @@ class SpeedRecord:
 
 def read_speed(path: Path) -> SpeedRecord:
     """The record in a file, checked. Raises BlockedError naming file and reason."""
-    record = parse(SpeedRecord, read_file(path), path)
-    problems = _problems(record)
-    if problems:
-        raise BlockedError(f"{path} cannot be true: {'; '.join(problems[:3])}. Measure again with `make bench`.")
-    return record
+    return read_checked(SpeedRecord, path, _problems, again="Measure again with `make bench`.")
 
 
 def write_speed(path: Path, record: SpeedRecord) -> None:
     """Writes a record whole or not at all, after checking it as `read_speed` does."""
-    problems = _problems(record)
-    if problems:
-        raise ValueError(f"refusing to write measurements that cannot be true: {'; '.join(problems)}")
-    write_whole(path, to_json(record))
+    write_checked(path, record, _problems, what="measurements")
 
 
 def _problems(record: SpeedRecord) -> list[str]:

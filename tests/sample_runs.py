@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sample_records import sample_record, sample_routes
 
-from dynroute_core.record import RECORD, ROUTES, to_json, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import RECORD, ROUTES, write_record
 from dynroute_core.report.finished import results_in
 from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.space import ModelConfig

@@ -17,7 +17,8 @@ from dynroute_core.book.build import build
 from dynroute_core.experiments import ROWS
 from dynroute_core.launch import notebook
 from dynroute_core.published import PUBLISHED
-from dynroute_core.record import CURVE, RECORD, ROUTES, Record, read_record, to_json, write_curve, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
 from dynroute_core.report import fragments_results
 from dynroute_core.report.finished import FAILED, results_in
 from dynroute_core.report.numbers import NOTHING, gmacs, percent, signed

@@ -14,7 +14,8 @@ from sphinx.errors import ExtensionError
 from dynroute_core.book import build, fragments, pdf, row_pages, sources, toc
 from dynroute_core.book.mathml import mathml
 from dynroute_core.experiments import ROWS
-from dynroute_core.record import RECORD, ROUTES, Record, to_json, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import RECORD, ROUTES, Record, write_record
 from dynroute_core.report import code, failures, markup, seeds
 from dynroute_core.report.finished import committed, failures_of, groups, results_in
 from dynroute_core.report.fragments_idea import SYMBOLS, in_code

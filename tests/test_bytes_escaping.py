@@ -23,7 +23,8 @@ from test_speed_record import RECORD as SPEED
 from dynroute_core.book.build import _copy_records
 from dynroute_core.book.fragments import fragments
 from dynroute_core.launch.notebook import Cell, Dress, normalise
-from dynroute_core.record import CURVE, RECORD, ROUTES, Record, read_record, to_json, write_curve, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
 from dynroute_core.report import compare, figures, finished, row_summary, tables
 from dynroute_core.report.explorer_page import explorer_block
 from dynroute_core.report.finished import FAILED, committed, failures_of, results_in

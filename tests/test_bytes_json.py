@@ -21,8 +21,8 @@ from test_speed_record import RECORD as SPEED
 from dynroute_core.common import OpenPaths, read_open_paths
 from dynroute_core.launch import notebook
 from dynroute_core.plan import Opened, plan_opened
-from dynroute_core.reading import DEEPEST, decode_json
-from dynroute_core.record import CurvePoint, read_curve, read_record, read_routes, to_json, write_curve
+from dynroute_core.reading import DEEPEST, decode_json, to_json
+from dynroute_core.record import CurvePoint, read_curve, read_record, read_routes, write_curve
 from dynroute_core.report.failures import read_failure
 from dynroute_core.route_files import find_route, read_route, write_route
 from dynroute_core.runtime import BlockedError, DynrouteError

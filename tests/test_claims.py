@@ -8,7 +8,8 @@ from pathlib import Path
 from sample_records import plain_settings, sample_record, sample_routes
 
 from dynroute_core.experiments import experiment
-from dynroute_core.record import RECORD, ROUTES, CostRange, read_routes, to_json, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import RECORD, ROUTES, CostRange, read_routes, write_record
 from dynroute_core.report.claims import Claim, claims, common_checks
 from dynroute_core.report.finished import committed, results_in
 from dynroute_core.report.flow import open_names

@@ -28,7 +28,8 @@ from dynroute_core.launch.seeds import seeds_text
 from dynroute_core.launch.status import RunStatus, statuses
 from dynroute_core.launch.submission import RunName, Submission, Task
 from dynroute_core.launch.surroundings import LOG, is_at_work
-from dynroute_core.record import PLAN, RECORD, read_record, to_json, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import PLAN, RECORD, read_record, write_record
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ from dynroute_core.cost import OPEN, cost_table
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import module_name
 from dynroute_core.original import load_original
-from dynroute_core.record import parse, to_json
+from dynroute_core.reading import parse, to_json
 from dynroute_core.report.comparison import changed_settings
 from dynroute_core.report.flow import config_of, flow
 from dynroute_core.report.routes import mean_route_diagram, space_diagram

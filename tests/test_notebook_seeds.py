@@ -10,7 +10,8 @@ import pytest
 from notebook_runs import execute, shown
 from sample_records import sample_record, sample_routes
 
-from dynroute_core.record import RECORD, ROUTES, Record, to_json, write_record
+from dynroute_core.reading import to_json
+from dynroute_core.record import RECORD, ROUTES, Record, write_record
 from dynroute_core.report.flow import config_of
 
 

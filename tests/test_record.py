@@ -11,18 +11,15 @@ from dataclasses import fields, replace
 import pytest
 from sample_records import sample_curve, sample_record, sample_routes
 
-from dynroute_core.reading import MAX_FILE_MB
+from dynroute_core.reading import MAX_FILE_MB, parse, read_file, to_json
 from dynroute_core.record import (
     SCHEMA,
     CurvePoint,
     Record,
     example_names,
-    parse,
     read_curve,
-    read_file,
     read_record,
     read_routes,
-    to_json,
     write_curve,
     write_record,
 )

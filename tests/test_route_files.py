@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from random_routes import some_paths
 from sample_records import random_output, sample_routes
 
-from dynroute_core.record import Routes, to_json
+from dynroute_core.reading import to_json
+from dynroute_core.record import Routes
 from dynroute_core.route_files import MAX_MB, ROUTE_NAMES, find_route, image_route, read_route, write_route
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace

@@ -20,7 +20,7 @@ from typing import Literal
 import msgspec
 
 from dynroute_core.launch.summary import RowResult
-from dynroute_core.record import parse, read_file, to_json
+from dynroute_core.reading import parse, read_file, to_json
 from dynroute_core.runtime import BlockedError, write_whole
 
 FOLDER, FILE = "cluster", "submission.json"

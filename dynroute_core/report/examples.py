@@ -13,7 +13,8 @@ from PIL import Image
 
 from dynroute_core.data.dataset import MAX_PIXELS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
-from dynroute_core.record import EXAMPLES, Record, Routes, example_names, read_file
+from dynroute_core.reading import read_file
+from dynroute_core.record import EXAMPLES, Record, Routes, example_names
 from dynroute_core.report import svg
 from dynroute_core.report.flow import Flow, config_of, flow, image_route
 from dynroute_core.report.numbers import macs_text, percent
