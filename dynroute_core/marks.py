@@ -36,9 +36,9 @@ def given_weights(config: Mapping[str, object]) -> str:
     return f"{'weights of' if given.get('use') == 'evaluate' else 'started from'} {given.get('file')}"
 
 
-def left_out(batches: int) -> tuple[str, ...]:
+def left_out(batches: int) -> str:
     """The batches whose loss was not finite and that were not trained on."""
-    return (f"{batches} batch{'es' if batches > 1 else ''} with a loss that is not finite left out",) if batches else ()
+    return f"{batches} batch{'es' if batches > 1 else ''} with a loss that is not finite left out" if batches else ""
 
 
 def _part(config: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -37,6 +37,11 @@ class Run:
     reused: bool
     reason: str
 
+    @classmethod
+    def of(cls, planned: Plan, *, reused: bool) -> Run:
+        """The run of a plan whose record is written. Raises BlockedError where that cannot be read."""
+        return cls(planned.folder, read_record(planned.folder / RECORD), reused, planned.reason)
+
 
 def run(
     experiment: Experiment,
@@ -61,14 +66,14 @@ def run(
     experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
-        return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
+        return Run.of(planned, reused=True)
     planned.folder.mkdir(parents=True, exist_ok=True)
     with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
         with team.leader_first():
             # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)
             planned = plan_opened(experiment, data, out, force=force)
             if planned.finished:
-                return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
+                return Run.of(planned, reused=True)
             if team.leads:
                 remove_stale(planned.folder, WRITTEN)
                 if force:

@@ -153,8 +153,8 @@ class Record:
     @property
     def marks(self) -> tuple[str, ...]:
         """What sets the run apart from the row's own, in words."""
-        found = [mark for find in (given_weights, forced_route, augmentation) if (mark := find(self.config))]
-        return (*found, *left_out(self.training.skipped))
+        found = [find(self.config) for find in (given_weights, forced_route, augmentation)]
+        return tuple(mark for mark in (*found, left_out(self.training.skipped)) if mark)
 
 
 @dataclass(frozen=True, kw_only=True)

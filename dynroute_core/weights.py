@@ -27,6 +27,7 @@ from torch.serialization import safe_globals
 
 from dynroute_core.checkpoint import (
     FORMAT,
+    MAX_MB,
     MisfitError,
     load_snapshot,
     misfits,
@@ -39,7 +40,6 @@ from dynroute_core.original import load_original, own_names
 from dynroute_core.reading import open_regular
 from dynroute_core.runtime import BlockedError, UsageError, write_whole
 
-MAX_MB = 4 << 10  # Layer33 with its optimizer has 0.3 GB
 HEAD_PREFIX = "head."
 PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
 

@@ -16,7 +16,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,13 +69,8 @@ def build(*, sanitized: bool = False) -> Path:
     flags = _flags(sanitized)
     target = _target(flags)
     print(f"dynroute_kernels: compiling the CPU kernels into {target} (once)", file=sys.stderr)
-    cache.make(target.parent)
-    folder = Path(tempfile.mkdtemp(prefix="dynroute_cpu_", dir=target.parent))
-    try:
-        _compile(target.stem, flags, folder)
-        cache.place(folder / f"{target.stem}.so", target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with cache.making(target) as made:
+        _compile(target.stem, flags, made.parent)
     return target
 
 

@@ -7,7 +7,11 @@ only where this user or root owns it and nobody else can write it, nor put anoth
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 OTHERS_WRITE = stat.S_IWOTH
@@ -25,6 +29,18 @@ def make(target: Path) -> None:
     """The cache folder; one that is there keeps its permissions."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def making(target: Path) -> Iterator[Path]:
+    """The path at which to make a library, in a folder of its own; afterwards it is moved to its place."""
+    make(target.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}_", dir=target.parent))
+    try:
+        yield folder / target.name
+        place(folder / target.name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def place(made: Path, target: Path) -> None:

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,17 +84,11 @@ def _built(name: str, command: Sequence[str]) -> Path:
     target = cache.folder() / f"dynroute_{name}_{digest.hexdigest()[:16]}.so"
     if target.is_file():
         return target
-    cache.make(target.parent)
     print(f"Building {target.name} with {command[0]} (once).", file=sys.stderr)
-    folder = Path(tempfile.mkdtemp(prefix="dynroute_cuda_", dir=target.parent))
-    try:
-        part = folder / target.name
-        done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True, check=False)
+    with cache.making(target) as made:
+        done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise BuildError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-        cache.place(part, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return target
 
 

@@ -331,7 +331,7 @@ def test_seeds_are_runs_of_their_own_and_a_common_network_follows_its_own_seed()
     assert session.name(session.experiments[3]) == "common-a seed 3"
 
 
-def test_mean_and_spread_are_those_of_runs_alike(tmp_path: Path) -> None:
+def test_mean_and_spread_are_those_of_runs_alike() -> None:
     one = sample_record(row="dynamic-c", profile="smoke")
     miou = (30.0, 34.0)
     runs = [
@@ -339,21 +339,21 @@ def test_mean_and_spread_are_those_of_runs_alike(tmp_path: Path) -> None:
         for seed, percent in enumerate(miou)
     ]
     other = replace(one, config=one.config | {"seed": 5, "evaluate": {"flip": True}}, seed=5)
-    lines = seeds_text([(tmp_path, record) for record in (*runs, other)]).splitlines()
+    lines = seeds_text([*runs, other]).splitlines()
     assert len(lines) == 3, "a setting with one seed has no spread"
     assert lines[1].split()[3:6] == ["2", "32.0", "2.83"]  # |30 − 34|/√2
     assert lines[1].split()[-2:] == ["0,", "1"]
-    assert seeds_text([(tmp_path, other)]) == ""
+    assert seeds_text([other]) == ""
 
 
-def test_common_networks_of_other_seeds_are_alike_whatever_paths_they_found(tmp_path: Path) -> None:
+def test_common_networks_of_other_seeds_are_alike_whatever_paths_they_found() -> None:
     one = replace(sample_record(row="dynamic-a", profile="smoke"), row="common-a")
     model = one.config["model"]
     assert isinstance(model, dict)
     runs = []
     for seed in (0, 1):
         own = {"seed": seed, "model": model | {"paths": [f"{seed}"]}, "common": {"source_key": f"{seed}"}}
-        runs.append((tmp_path, replace(one, seed=seed, config=one.config | own)))
+        runs.append(replace(one, seed=seed, config=one.config | own))
     assert seeds_text(runs).splitlines()[1].split()[3] == "2"
 
 

@@ -140,15 +140,14 @@ def open_session(arguments: argparse.Namespace) -> Session:
         raise UsageError(f"--seeds {arguments.seeds}: give a whole number of at least 1, and no --set seed=... beside.")
     _check_cluster(arguments)
 
-    from dynroute_core.experiments import ROWS, experiment, with_settings
+    from dynroute_core.experiments import experiment, with_settings
     from dynroute_core.launch.given import fitted
     from dynroute_core.launch.rows import Options
 
-    profile = arguments.profile or ("full" if arguments.weights else "demo")
     chosen = [
-        with_settings(experiment(row, profile=profile, data=name, seed=seed), settings)
-        for seed in range(arguments.seed, arguments.seed + arguments.seeds)
-        for row in (list(ROWS) if arguments.all else dict.fromkeys(arguments.row))
+        with_settings(experiment(row, profile=profile_of(arguments), data=name, seed=seed), settings)
+        for seed in seeds_of(arguments)
+        for row in rows_of(arguments)
     ]
     for each in chosen:
         if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
@@ -181,6 +180,21 @@ def open_session(arguments: argparse.Namespace) -> Session:
         for each in chosen:
             session.route.check(each)
     return session
+
+
+def profile_of(arguments: argparse.Namespace) -> str:
+    return str(arguments.profile or ("full" if arguments.weights else "demo"))
+
+
+def rows_of(arguments: argparse.Namespace) -> list[str]:
+    """The rows that the command names, each once; they need not exist."""
+    from dynroute_core.experiments import ROWS
+
+    return list(ROWS) if arguments.all else list(dict.fromkeys(arguments.row))
+
+
+def seeds_of(arguments: argparse.Namespace) -> range:
+    return range(arguments.seed, arguments.seed + arguments.seeds)
 
 
 def again(arguments: argparse.Namespace, rows: Sequence[str], seed: int) -> list[str]:

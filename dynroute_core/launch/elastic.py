@@ -33,7 +33,6 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.launch.progress import Tail
 from dynroute_core.launch.worker import PROGRESS, REQUEST, Failure, Request, failures
 from dynroute_core.pipeline import Progress, Report, Run, plan
-from dynroute_core.record import RECORD, read_record
 from dynroute_core.runtime import DynrouteError
 
 MAX_RESTARTS = 3
@@ -62,7 +61,7 @@ def run(
     kind = team_device(device, processes)
     planned = plan(experiment, data_root=data_root, out=out, force=force)
     if planned.finished:
-        return Run(planned.folder, read_record(planned.folder / RECORD), True, planned.reason)
+        return Run.of(planned, reused=True)
     with tempfile.TemporaryDirectory(prefix="dynroute-") as name:
         folder = Path(name)
         request = Request(
@@ -77,7 +76,7 @@ def run(
         (folder / REQUEST).write_bytes(msgspec.json.encode(request))
         with _told(folder, report):
             _run_workers(folder, processes, max_restarts)
-    return Run(planned.folder, read_record(planned.folder / RECORD), False, planned.reason)
+    return Run.of(planned, reused=False)
 
 
 def _run_workers(folder: Path, processes: int, max_restarts: int) -> None:

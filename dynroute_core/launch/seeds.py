@@ -10,7 +10,7 @@ from dynroute_core.launch.summary import aligned
 from dynroute_core.record import Record
 
 
-def seeds_text(finished: Sequence[tuple[Path, Record]]) -> str:
+def seeds_text(records: Sequence[Record]) -> str:
     """A line per setting of which there are several seeds; "" where there is none. The spread is the standard deviation
     (n − 1): it says nothing of the images."""
     from dynroute_core.report.finished import Committed
@@ -18,7 +18,7 @@ def seeds_text(finished: Sequence[tuple[Path, Record]]) -> str:
     from dynroute_core.report.seeds import by_setting
 
     lines = [["row", "profile", "data", "n", "mIoU %", "spread", "GFLOPs paper", "spread", "seeds"]]
-    for same in by_setting([Committed(folder, record) for folder, record in finished]):
+    for same in by_setting([Committed(Path(), record) for record in records]):
         if same.spread is None:
             continue
         one = same.runs[0].record

@@ -103,9 +103,9 @@ def expected(found: Sequence[RunStatus], names: Iterable[Name]) -> list[RunStatu
     return chosen
 
 
-def records(found: Iterable[RunStatus]) -> list[tuple[Path, Record]]:
-    """The finished runs, folder and record."""
-    return [(Path(status.folder), read_record(Path(status.record))) for status in found if status.record]
+def records(found: Iterable[RunStatus]) -> list[Record]:
+    """The records of the finished runs."""
+    return [read_record(Path(status.record)) for status in found if status.record]
 
 
 def _run_folders(out: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from dynroute_core.launch.command import profile_of, rows_of, seeds_of
 from dynroute_core.launch.seeds import seeds_text
 from dynroute_core.launch.status import UNFINISHED, RunStatus, expected, records, statuses
 from dynroute_core.launch.summary import aligned, shown
@@ -29,11 +30,8 @@ def statuses_of(arguments: Namespace) -> list[RunStatus]:
     for row in arguments.row:
         if row not in ROWS:
             raise suggest("row", row, ROWS)
-    rows = list(ROWS) if arguments.all else list(dict.fromkeys(arguments.row))
-    profile = arguments.profile or ("full" if arguments.weights else "demo")
-    data = arguments.data.partition("=")[0]
-    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    return expected(found, [(row, profile, data, seed) for row in rows for seed in seeds])
+    profile, data = profile_of(arguments), arguments.data.partition("=")[0]
+    return expected(found, [(row, profile, data, seed) for row in rows_of(arguments) for seed in seeds_of(arguments)])
 
 
 def status_json(found: Sequence[RunStatus]) -> list[dict[str, object]]:
@@ -62,7 +60,7 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
     if not any(status.state in UNFINISHED for status in found) and (finished := records(found)):
         from dynroute_core.report.tables import terminal_table
 
-        text += ["", terminal_table([record for _, record in finished]), seeds_text(finished)]
+        text += ["", terminal_table(finished), seeds_text(finished)]
     return "\n".join(text).rstrip()
 
 

@@ -84,7 +84,7 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
         from dynroute_core.launch.seeds import seeds_text
         from dynroute_core.report.tables import terminal_table
 
-        lines += ["", terminal_table(records), seeds_text([(root, record) for record in records])]
+        lines += ["", terminal_table(records), seeds_text(records)]
     several = len({result.seed for result in results}) > 1
     for result in results:
         on = (f" seed {result.seed}" if several else "") + (f" on {result.route}" if result.route else "")

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from dynroute_core.runtime import BlockedError
-from dynroute_core.signals import locked
+from dynroute_core.signals import LOCK, locked
 
 LOG = "log.txt"
 LAST_WORDS_S = 30.0  # for the checkpoint of a kernel whose command was killed
@@ -75,7 +75,7 @@ def _lock_log(log: BinaryIO, folder: Path) -> None:
 
 def is_at_work(folder: Path) -> bool:
     """Whether a process, on this machine or another that shares the folder, holds the lock of a run there."""
-    for name in (LOG, ".lock"):  # a notebook's, or of a run without one
+    for name in (LOG, LOCK):  # a notebook's, or of a run without one
         with suppress(FileNotFoundError), (folder / name).open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -45,7 +45,7 @@ class Claim:
     def held(self) -> bool | None:
         """False where one check failed; None where none did and one is open."""
         answers = [check.held for check in self.checks]
-        if not all(answer is not False for answer in answers):
+        if False in answers:
             return False
         return None if None in answers or not answers else True
 

@@ -119,10 +119,12 @@ def own_tables() -> str:
     for (profile, data), runs in groups().items():
         apart = [one for one in runs if not is_comparable(one.record)]
         if apart:
-            parts.append(
-                f"### {escape_markdown(profile.capitalize())} profile on {escape_markdown(data)}\n\n{own_table(apart)}"
-            )
+            parts.append(f"### {_title(profile, data)}\n\n{own_table(apart)}")
     return "\n\n".join(parts) or "There is no such run yet."
+
+
+def _title(profile: str, data: str) -> str:
+    return escape_markdown(f"{profile.capitalize()} profile on {data}")
 
 
 def own_table(runs: Sequence[Committed]) -> str:
@@ -152,8 +154,7 @@ def per_class() -> str:
         ]
         lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
         mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
-        title = f"## {escape_markdown(profile.capitalize())} profile on {escape_markdown(data)}"
-        parts.append(f"{title}\n\n{markup.table(header, [*lines, mean], right=1)}")
+        parts.append(f"## {_title(profile, data)}\n\n{markup.table(header, [*lines, mean], right=1)}")
         best = max(runs, key=lambda one: one.record.metrics.miou_percent)
         parts.append(markup.figure(class_iou_figure(best.record)))
     return "\n\n".join(parts) or "There is no run yet."
