@@ -302,8 +302,9 @@ def enlargement(work: Work, what: Literal["labels", "logits"]) -> Task:
     shape = work.size if what == "labels" else (work.spec.classes, *work.size)
     dtype = torch.uint8 if what == "labels" else torch.float32
 
-    def larger() -> Tensor:
-        return F.interpolate(quarter, scale_factor=4, mode="bilinear", align_corners=False)
+    def whole() -> Tensor:
+        larger = F.interpolate(quarter, scale_factor=4, mode="bilinear", align_corners=False)
+        return larger if what == "logits" else larger.argmax(1)
 
     def plain(engine: Plain) -> Subject:
         out, classes = torch.empty(shape, dtype=dtype), work.spec.classes
@@ -323,9 +324,7 @@ def enlargement(work: Work, what: Literal["labels", "logits"]) -> Task:
         return Subject(lambda: alone.enlarge(out), lambda: alone.give(quarter[0]), lambda: out[None])
 
     return work.task(
-        f"enlargement, {what}", 0, 0, lambda: larger() if what == "logits" else larger().argmax(1),
-        lambda: larger() if what == "logits" else larger().argmax(1), plain, native,
-        size=work.size, dtypes=(torch.float32,),
+        f"enlargement, {what}", 0, 0, whole, whole, plain, native, size=work.size, dtypes=(torch.float32,)
     )  # fmt: skip
 
 

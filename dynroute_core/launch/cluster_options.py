@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from submitit import Executor
 
-CLUSTERS: tuple[ClusterName, ...] = ("slurm", "local")
 LANES, DELAY = "array_parallelism", "signal_delay_s"
 # What a job of ours cannot have: a run is one command on one machine, found by its name, in one array.
 _OURS = {"name", "job_name", "nodes", "tasks_per_node", "ntasks_per_node", "num_gpus", "map_count", "stderr_to_stdout"}
