@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -222,9 +223,11 @@ def test_a_broken_record_stops_the_build(tmp_path: Path) -> None:
 
 def test_a_page_whose_notebook_fails_stops_the_build(tmp_path: Path) -> None:
     write_run(tmp_path, sample_record(row="dynamic-a"))  # without its routes and curve
+    main = sys.modules["__main__"]
     row_pages.engine.register()
     with results_in(tmp_path), pytest.raises(Exception, match=r"demo-streets-seed0 failed: BlockedError: cannot read"):
         row_pages.row_page("dynamic-a")
+    assert sys.modules["__main__"] is main  # which worker processes start from
 
 
 # Seeds

@@ -110,7 +110,7 @@ def test_a_released_checkpoint_is_evaluated_as_downloaded(trained: Answer, relea
     assert (record.data.train_images, record.data.train_fingerprint) == (0, "")
     assert record.marks == ("weights of model_final.pth",)
     assert "weights-" in Path(answer.row["folder"]).name
-    assert "# Dynamic-C: smoke profile on streets, weights of model_final.pth" in answer.page
+    assert r"# Dynamic-C: smoke profile on streets, weights of model\\_final.pth" in answer.page
     assert "Nothing was trained here" in answer.page
 
 
