@@ -35,7 +35,7 @@ class InProcessEngine(Engine):  # type: ignore[misc]  # papermill has no types
     def execute_managed_notebook(cls, nb_man: Managed, kernel_name: str, **settings: object) -> None:
         main = sys.modules["__main__"]
         shell = InteractiveShell.instance()
-        sys.modules["__main__"] = main  # where the shell puts a module of its own, which no worker process can start from
+        sys.modules["__main__"] = main  # the shell puts one of its own there, which no worker process can start from
         shell.reset(new_session=True)
         for index, cell in enumerate(nb_man.nb.cells):
             nb_man.cell_start(cell, index)

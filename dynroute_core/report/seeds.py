@@ -6,7 +6,7 @@ import itertools
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from matplotlib.figure import Figure
 
@@ -14,6 +14,7 @@ from dynroute_core.record import ROUTES, read_routes
 from dynroute_core.report import markup
 from dynroute_core.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, counts_of, paired_difference
 from dynroute_core.report.finished import Committed
+from dynroute_core.report.flow import experiment_of
 from dynroute_core.report.numbers import NOTHING, percent, signed
 from dynroute_core.report.style import BLACK, BLUE, GREY, WIDTH_IN, Picture, figure_style, picture
 from dynroute_core.report.tables import escape_markdown
@@ -41,11 +42,11 @@ def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
 
 
 def _setting(one: Committed) -> str:
-    config = {name: value for name, value in one.record.config.items() if name != "seed"}
-    common, model = config.get("common"), config.get("model")
-    if isinstance(common, dict) and isinstance(model, dict):  # its paths are those of its own seed's source
-        config |= {"common": common | {"source_key": ""}, "model": model | {"paths": []}}
-    return json.dumps([one.record.row, config, one.record.data.val_fingerprint], sort_keys=True, default=str)
+    """Row, settings and images, without the seed and with what a setting newer than the record then was by nature."""
+    chosen = replace(experiment_of(one.record), seed=0)
+    if chosen.common:  # its paths are those of its own seed's source
+        chosen = replace(chosen, common=replace(chosen.common, source_key=""), model=replace(chosen.model, paths=()))
+    return json.dumps([asdict(chosen), one.record.data.val_fingerprint], sort_keys=True)
 
 
 def _seeds(runs: list[Committed]) -> Seeds:
