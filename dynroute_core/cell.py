@@ -8,7 +8,7 @@ Shapes: N images; C' = C·2^k channels, H×W positions at scale k; P paths of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ from dynroute_core.operations import ConvNorm, build_operation
 from dynroute_core.space import OPEN_THRESHOLD, SMALL_GATE_SHRINK, ModelConfig, PathName
 
 GATE_BIAS = 1.5  # tanh(1.5) ≈ 0.905: every path starts open
+ALIKE = 1e-10  # of the largest mean square: less variance over images is rounding
 RouteFactors = Literal["one", "gate"]
 
 
@@ -72,14 +73,29 @@ class Gate(nn.Module):
     def __init__(self, channels: int, paths: int, *, small: bool) -> None:
         super().__init__()
         self.small = small
+        self.total: Callable[[Tensor], Tensor] | None = None  # the sum over the processes that share a batch
         self.reduce = ConvNorm(channels, channels // 2, relu=True)
         self.factors = nn.Conv2d(channels // 2, paths, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.small:
             x = shrink(x)
+        if self.training and x.shape[-2:] == (1, 1):
+            x = torch.where(self._tells_apart(x), x, x.detach())
         pooled = self.reduce(x).mean(dim=(2, 3), keepdim=True)
         return torch.tanh(self.factors(pooled)).clamp(min=0).flatten(1)
+
+    def _tells_apart(self, x: Tensor) -> Tensor:
+        """Whether the batch's images differ in x, N×C'×1×1; a bool on the device.
+
+        Where they do not, no gradient goes back: batch norm, with nothing to divide by but √eps, would multiply it by
+        up to 316 in every cell of a chain that no image reached (LOG.md). Published crops leave a gate 6×6 positions.
+        """
+        values = x.detach().double()
+        sums = torch.stack([torch.ones_like(values).sum(0), values.sum(0), values.square().sum(0)])
+        count, first, second = sums if self.total is None else self.total(sums)
+        variance = second / count - (first / count).square()
+        return (variance > ALIKE * (second / count).max()).any()
 
 
 class CellModule(nn.Module):

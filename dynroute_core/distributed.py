@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from dynroute_core.cell import CellModule
+from dynroute_core.cell import CellModule, Gate
 from dynroute_core.runtime import UsageError
 
 # A process that dies is seen at once, by the closed connection and by the agent. What may take long is the leader
@@ -242,7 +242,7 @@ class _Normalise(Function):
 
 
 def synchronise(network: nn.Module, team: Team) -> None:
-    """Makes a network a member's: its batch norms the whole batch's, its drop path that of its images' places."""
+    """Makes a network a member's: batch norms and gates are the whole batch's, drop path that of its images' places."""
     if team.size == 1:
         return
     for module in list(network.modules()):
@@ -251,3 +251,5 @@ def synchronise(network: nn.Module, team: Team) -> None:
                 setattr(module, name, TeamNorm(child, team))
         if isinstance(module, CellModule):
             module.share = (team.rank, team.size)
+        if isinstance(module, Gate):
+            module.total = team.total

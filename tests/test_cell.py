@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dynroute_core.cell import Arrived, CellModule, Forced, Gate, Sent, shrink
 from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig
 
 PATHS = ("keep", "up", "down")
@@ -64,6 +65,56 @@ def test_small_gate_sees_a_quarter():
 )
 def test_shrinking_leaves_at_least_one_pixel(size, shrunk):
     assert shrink(torch.randn(1, 2, *size)).shape[-2:] == shrunk
+
+
+def plain_gate(gate, x):
+    return torch.tanh(gate.factors(gate.reduce(x).mean((2, 3), keepdim=True))).clamp(min=0).flatten(1)
+
+
+def input_gradient(forward, x):
+    x = x.clone().requires_grad_()
+    (forward(x) * torch.arange(2 * len(x)).view(-1, 2)).sum().backward()
+    return x.grad
+
+
+def test_one_position_alike_in_all_images_gets_no_gradient_and_any_difference_the_whole():
+    gate = Gate(8, 2, small=False).train()
+    alike = torch.randn(1, 8, 1, 1).expand(4, -1, -1, -1)
+    assert input_gradient(lambda x: plain_gate(gate, x), alike).abs().max() > 1  # √eps in the denominator
+    assert not input_gradient(gate, alike).any()
+    assert gate.factors.bias.grad.any()
+    several = alike + 1e-3 * torch.randn(4, 8, 1, 1)
+    assert torch.equal(input_gradient(gate, several), input_gradient(lambda x: plain_gate(gate, x), several))
+    assert torch.equal(gate(alike), plain_gate(gate, alike))
+
+
+def test_images_of_another_process_are_told_apart_too():
+    gate = Gate(8, 2, small=False).train()
+    mine, other = (torch.randn(1, 8, 1, 1).expand(4, -1, -1, -1) for _ in range(2))
+    elsewhere = []
+    gate.total = lambda own: elsewhere.append(own) or own
+    gate(other)
+    gate.total = lambda own: own + elsewhere[0]
+    assert input_gradient(gate, mine).any()
+
+
+def test_cells_that_no_image_reaches_leave_the_gradient_alone(monkeypatch):
+    """At crops of 160 the coarsest gates see one position, with every down path shut the same in every image."""
+
+    def gradient_norm():
+        torch.manual_seed(0)
+        model = Segmenter(ModelConfig(layers=10, channels=8, classes=3, gate="small")).train()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.bias, 0.3, 0.3)
+            if isinstance(module, CellModule) and "down" in module.paths:
+                nn.init.constant_(module.gate.factors.bias[module.paths.index("down")], -9.0)
+        model(torch.randn(4, 3, 160, 160)).logits.square().mean().backward()
+        return float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
+
+    assert gradient_norm() < 100
+    monkeypatch.setattr("dynroute_core.cell.ALIKE", -1.0)
+    assert gradient_norm() > 1e5
 
 
 def test_paths_by_hand():
