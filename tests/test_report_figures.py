@@ -15,14 +15,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sample_records import published_protocol, sample_curve, sample_record, sample_routes
 
+from dynroute_core.losses import Budget
 from dynroute_core.record import EXAMPLES, Record, example_names
 from dynroute_core.report.figures import class_iou_figure, cost_figure, curve_figure, example_figure, pareto_figure
 from dynroute_core.report.numbers import gmacs, macs_of, macs_text, signed, significant
 from dynroute_core.report.style import Picture, figure_style, picture
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import ModelConfig
+from dynroute_core.train import TrainConfig
 
 SMALL = ModelConfig(layers=4, channels=4, gate="small")
+BUDGETED = TrainConfig(iterations=600, budget=Budget(weight=1, target=0.2, descent=0.3), budget_macs=4e7)
 NASTY = "<script>alert(1)</script> $x_1$ & --> -- 'q'"
 
 
@@ -88,7 +91,7 @@ def test_ids_of_two_figures_do_not_meet(record: Record) -> None:
 def test_same_input_same_bytes(record: Record, run_folder: Path) -> None:
     curve, routes = sample_curve(), sample_routes(SMALL)
     for make in (
-        lambda: curve_figure(curve, title="t", budget_start=240),
+        lambda: curve_figure(curve, title="t", train=BUDGETED),
         lambda: class_iou_figure(record),
         lambda: cost_figure(record),
         lambda: pareto_figure([record]),
@@ -99,8 +102,10 @@ def test_same_input_same_bytes(record: Record, run_folder: Path) -> None:
 
 def test_curve_marks_the_budget_and_names_the_unit() -> None:
     curve = sample_curve()
-    shown = curve_figure(curve, title=NASTY, budget_start=240)
+    shown = curve_figure(curve, title=NASTY, train=BUDGETED)
     assert "budget starts" in words(shown)
+    assert "the budget's target" in words(shown)
+    assert "counts from iteration 240, its target is 8.00 MMACs" in shown.alt
     assert "Expected cost (MMACs)" in words(shown)
     assert NASTY in words(shown)
     assert significant(curve[-1].segmentation_loss) in shown.alt

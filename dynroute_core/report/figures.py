@@ -6,6 +6,7 @@ Records, curves and published numbers in, `Picture`s out. The routing diagrams a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, ClassSet
+from dynroute_core.losses import budget_target
 from dynroute_core.record import CurvePoint, Record
 from dynroute_core.report.examples import example_figure, role_figure
 from dynroute_core.report.numbers import NOTHING, macs_unit, percent, significant
@@ -32,6 +34,7 @@ from dynroute_core.report.style import (
     figure_style,
     picture,
 )
+from dynroute_core.train import TrainConfig
 
 __all__ = ["class_iou_figure", "cost_figure", "curve_figure", "example_figure", "pareto_figure", "role_figure"]
 
@@ -40,11 +43,11 @@ Series = Sequence[tuple[str, str, Sequence[float]]]  # name, colour, values
 HISTOGRAM_FROM = 12  # fewer images than this are shown one by one
 
 
-def curve_figure(points: Sequence[CurvePoint], *, title: str, budget_start: int | None = None) -> Picture:
+def curve_figure(points: Sequence[CurvePoint], *, title: str, train: TrainConfig | None = None) -> Picture:
     """Losses, learning rate, expected cost and mIoU on training crops over the iterations.
 
-    budget_start: the iteration at which the budget begins to count, marked in every panel. Raises ValueError for an
-    empty curve.
+    train: where its recipe has a budget, the iteration from which that counts is marked in every panel, and its target
+    drawn beside the cost. Raises ValueError for an empty curve.
     """
     if not points:
         raise ValueError("no points to draw: the curve is empty.")
@@ -54,10 +57,22 @@ def curve_figure(points: Sequence[CurvePoint], *, title: str, budget_start: int 
     losses: Series = [("segmentation", BLUE, segmentation)]
     if any(point.budget_loss for point in points):
         losses = [("total", VERMILION, [point.loss for point in points]), *losses]
+    costs: Series = [("expected", ORANGE, [point.expected_macs / scale for point in points])]
+    budget_start, told = None, ""
+    if train is not None and train.budget is not None and train.budget_macs:
+        budget, whole = train.budget, train.budget_macs / scale
+        budget_start = round(budget.start * train.iterations)
+        aim = significant(budget.target * whole)
+        told = f"; the budget counts from iteration {budget_start}, its target is {aim} {unit}"
+        targets = [
+            budget_target(budget, each, train.iterations) * whole if each >= budget_start else math.nan
+            for each in iterations
+        ]
+        costs = [*costs, ("the budget's target", GREY, targets)]
     panels: list[tuple[str, Series]] = [
         ("Loss", losses),
         ("Learning rate", [("", BLACK, [point.lr for point in points])]),
-        (f"Expected cost ({unit})", [("", ORANGE, [point.expected_macs / scale for point in points])]),
+        (f"Expected cost ({unit})", costs),
         ("mIoU on training crops (%)", [("", GREEN, [point.train_miou_percent for point in points])]),
     ]
     with figure_style():
@@ -67,7 +82,7 @@ def curve_figure(points: Sequence[CurvePoint], *, title: str, budget_start: int 
         for index, (ax, (name, series)) in enumerate(zip(axes.flat, panels, strict=True)):
             _curve_panel(ax, name, series, iterations)
             if budget_start is not None:
-                _mark_budget(ax, budget_start, label=index == 2)
+                _mark_budget(ax, budget_start, label=index == 1)
         for ax in axes[1]:
             ax.set_xlabel("iteration")
     first, last = points[0], points[-1]
@@ -77,10 +92,7 @@ def curve_figure(points: Sequence[CurvePoint], *, title: str, budget_start: int 
         f"{percent(last.train_miou_percent)} %, expected cost from {significant(first.expected_macs / scale)} to "
         f"{significant(last.expected_macs / scale)} {unit}"
     )
-    return picture(
-        figure,
-        alt=alt + (f"; the budget counts from iteration {budget_start}." if budget_start is not None else "."),
-    )
+    return picture(figure, alt=f"{alt}{told}.")
 
 
 def _curve_panel(ax: Axes, name: str, series: Series, iterations: Sequence[int]) -> None:
@@ -90,7 +102,7 @@ def _curve_panel(ax: Axes, name: str, series: Series, iterations: Sequence[int])
     for label, color, values in series:
         ax.plot(iterations, values, color=color, marker=marker, label=label or None)
     if len(series) > 1:
-        ax.legend(loc="upper right")
+        ax.legend(loc="best")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
