@@ -18,7 +18,7 @@ from sample_records import published_protocol, sample_curve, sample_record, samp
 from dynroute_core.losses import Budget
 from dynroute_core.record import EXAMPLES, Record, example_names
 from dynroute_core.report.figures import class_iou_figure, cost_figure, curve_figure, example_figure, pareto_figure
-from dynroute_core.report.numbers import gmacs, macs_of, macs_text, signed, significant
+from dynroute_core.report.numbers import gmacs, macs_of, macs_text, percent, signed, significant
 from dynroute_core.report.style import Picture, figure_style, picture
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.space import ModelConfig
@@ -151,6 +151,12 @@ def test_only_like_is_set_beside_like(record: Record) -> None:
     demo = pareto_figure([record])
     assert "not comparable: demo profile, streets" in words(demo)
     assert "ours in a panel apart" in demo.alt
+    better = replace(record.metrics, miou_percent=record.metrics.miou_percent + 2)
+    twice = pareto_figure([record, replace(record, seed=1, metrics=better, config={**record.config, "seed": 1})])
+    assert f"A {percent(record.metrics.miou_percent + 1)} %" in twice.alt
+    assert "(mean of 2 seeds)" in twice.alt
+    assert "dots are seeds" in words(twice)
+    assert "dots are seeds" not in words(demo)
     alone = pareto_figure([])
     assert "ours" not in words(alone).lower()
     full = pareto_figure([published_protocol(record)])

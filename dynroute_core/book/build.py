@@ -98,8 +98,8 @@ def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     if done.returncode:
         told = [plain(line) for line in done.stderr.splitlines() if line.strip()]
         raise DynrouteError("jupyter-book failed; what it warned of:\n" + "\n".join(told[-40:]))
-    for path in made.rglob("*.map"):  # of the theme's scripts and styles: megabytes that no reader loads
-        path.unlink()
+    for unread in made.rglob("*.map"):  # of the theme's scripts and styles: megabytes that no reader loads
+        unread.unlink()
     target = out / (HTML if builder == "html" else "pdf")
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(made, target)

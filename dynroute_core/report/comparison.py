@@ -1,6 +1,10 @@
-"""When a number of ours may stand beside a published one: same protocol, and the row's own network."""
+"""When a number of ours may stand beside a published one: same protocol, and the row's own network; and which of ours
+are one setting's."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
 
 import msgspec
 
@@ -15,6 +19,7 @@ from dynroute_core.published import (
     PUBLISHED,
 )
 from dynroute_core.record import Record
+from dynroute_core.report.flow import experiment_of
 
 
 def why_not_comparable(record: Record) -> str:
@@ -58,6 +63,15 @@ def changed_settings(record: Record) -> tuple[str, ...]:
         ours.pop("model.paths", None)
     mine = sorted(name for name in ours if name.startswith(groups))
     return tuple(name for name in mine if name not in rows or ours[name] != rows[name])
+
+
+def setting(record: Record) -> str:
+    """Row, settings and images, without the seed and with what a setting newer than the record then was by nature: the
+    same for runs that differ in the seed alone. Raises ValueError where the settings are no experiment."""
+    chosen = replace(experiment_of(record), seed=0)
+    if chosen.common:  # its paths are those of its own seed's source
+        chosen = replace(chosen, common=replace(chosen.common, source_key=""), model=replace(chosen.model, paths=()))
+    return json.dumps([asdict(chosen), record.data.val_fingerprint], sort_keys=True)
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from dynroute_core.published import PUBLISHED
 from dynroute_core.record import Record
-from dynroute_core.report.comparison import is_comparable, why_not_comparable
+from dynroute_core.report.comparison import is_comparable, setting, why_not_comparable
 from dynroute_core.report.numbers import macs_unit, percent, significant
 from dynroute_core.report.style import (
     BLACK,
@@ -25,6 +28,8 @@ from dynroute_core.report.style import (
     picture,
 )
 
+Place = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 PAPER_MARK, RELEASE_MARK, OURS_MARK = "o", "s", "D"
 # Where a row's name stands, in points from its paper's point: published points do not move.
 _LABEL_AT: Mapping[str, tuple[float, float, str]] = {
@@ -36,6 +41,18 @@ _LABEL_AT: Mapping[str, tuple[float, float, str]] = {
     "dynamic-raw-imagenet": (9, -9, "left"),
     "dynamic-raw-l33-imagenet": (-8, 4, "right"),
 }
+# Where a name may stand in a panel of ours, the best first; how wide a letter and how large a panel is, in points.
+_NAME_AT: Sequence[tuple[float, float, Literal["left", "center", "right"]]] = (
+    (8, -3, "left"),
+    (-8, -3, "right"),
+    (0, 7, "center"),
+    (0, -15, "center"),
+    (6, 5, "left"),
+    (6, -12, "left"),
+    (-6, 5, "right"),
+    (-6, -12, "right"),
+)
+_LETTER_POINTS, _PANEL_POINTS = 5.6, (400.0, 190.0)
 
 
 def pareto_figure(records: Sequence[Record]) -> Picture:
@@ -44,13 +61,15 @@ def pareto_figure(records: Sequence[Record]) -> Picture:
     All other records go to panels of their own, one per profile and data set.
     """
     alike = [record for record in records if is_comparable(record)]
-    others: dict[tuple[str, str], list[Record]] = {}
+    found: dict[tuple[str, str], dict[str, list[Record]]] = {}
     for record in records:
         if not is_comparable(record):
-            others.setdefault((record.profile, record.data.name), []).append(record)
+            panel = found.setdefault((record.profile, record.data.name), {})
+            panel.setdefault(setting(record), []).append(record)
+    others = {name: list(panel.values()) for name, panel in found.items()}
     with figure_style():
-        figure = Figure(figsize=(WIDTH_IN, 3.9 + 2.9 * len(others)), layout=ConstrainedLayoutEngine(h_pad=0.1))
-        ratios = [3.9, *[2.9] * len(others)]
+        figure = Figure(figsize=(WIDTH_IN, 3.9 + 3.4 * len(others)), layout=ConstrainedLayoutEngine(h_pad=0.1))
+        ratios = [3.9, *[3.4] * len(others)]
         axes = figure.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
         _published_panel(axes[0], alike)
         for ax, group in zip(axes[1:], others.values(), strict=True):
@@ -119,34 +138,83 @@ def _ours_among_published(ax: Axes, record: Record) -> None:
     _point(ax, place, OURS_MARK, color)
 
 
-def _own_panel(ax: Axes, records: Sequence[Record]) -> None:
-    scale, unit = macs_unit(max(record.costs.paper.mean_macs for record in records))
-    first = records[0]
+def _own_panel(ax: Axes, groups: Sequence[Sequence[Record]]) -> None:
+    """A point per setting: the mean of its seeds, each a dot tied to it."""
+    first = groups[0][0]
+    scale, unit = macs_unit(max(record.costs.paper.mean_macs for same in groups for record in same))
     ax.set_title(f"Ours, {why_not_comparable(first) or 'no published numbers'}")
-    for record in records:
-        place = _place(record, scale)
-        _point(ax, place, OURS_MARK, ROW_COLORS.get(record.row, GREY))
-        ax.annotate(
-            ROW_LABELS.get(record.row, record.row),
-            place,
-            xytext=(8, -3),
-            textcoords="offset points",
-            fontsize=9.5,
-        )
+    named, seeds = [], []
+    for same in groups:
+        color = ROW_COLORS.get(same[0].row, GREY)
+        places = [_place(record, scale) for record in same]
+        if len(places) > 1:
+            for place in places:
+                ax.plot(*zip(place, _mean(places), strict=True), color=color, linewidth=1, zorder=2)
+                ax.plot(*place, color=color, marker="o", markersize=2.5, zorder=2)
+            seeds += places
+        _point(ax, _mean(places), OURS_MARK, color)
+        named.append((ROW_LABELS.get(same[0].row, same[0].row), _mean(places)))
     size = f"{first.costs.nominal_height}×{first.costs.nominal_width}"
-    ax.set(xlabel=f"{unit} at {size}", ylabel="mIoU (%)")
-    ax.margins(x=0.16, y=0.18)
+    several = "; dots are seeds, the mark is their mean" if seeds else ""
+    ax.set(xlabel=f"{unit} at {size}{several}", ylabel="mIoU (%)")
+    ax.margins(x=0.16, y=0.14)
+    _name_points(ax, named, seeds)
 
 
-def _place(record: Record, scale: float) -> tuple[float, float]:
+def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[Place]) -> None:
+    """Writes each point's name beside it, where it covers least of other points, names and the axis."""
+    limits = (ax.get_xlim(), ax.get_ylim())
+    for axis, (low, high) in zip((ax.xaxis, ax.yaxis), limits, strict=True):
+        axis.set_view_interval(low, high, ignore=True)
+
+    def at(place: Place) -> Place:
+        x, y = (
+            (value - low) / (high - low) * size
+            for value, (low, high), size in zip(place, limits, _PANEL_POINTS, strict=True)
+        )
+        return x, y
+
+    taken = [_around(at(place), 5) for place in (*(place for _, place in named), *others)]
+    for name, place in named:
+        x, y = at(place)
+        width = _LETTER_POINTS * len(name)
+        boxes = []
+        for dx, dy, side in _NAME_AT:
+            left = x + dx - {"left": 0, "center": width / 2, "right": width}[side]
+            boxes.append((left, y + dy, left + width, y + dy + 9))
+        covered = [
+            _shared(box, (-math.inf, 0, 0, math.inf)) + sum(_shared(box, other) for other in taken) for box in boxes
+        ]
+        chosen = covered.index(min(covered))
+        taken.append(boxes[chosen])
+        dx, dy, side = _NAME_AT[chosen]
+        ax.annotate(name, place, xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=9.5)
+
+
+def _around(place: Place, reach: float) -> Box:
+    return place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach
+
+
+def _shared(a: Box, b: Box) -> float:
+    """The area of two boxes' intersection."""
+    width, height = (min(a[end + 2], b[end + 2]) - max(a[end], b[end]) for end in (0, 1))
+    return max(width, 0) * max(height, 0)
+
+
+def _mean(places: Sequence[Place]) -> Place:
+    xs, ys = zip(*places, strict=True)
+    return statistics.fmean(xs), statistics.fmean(ys)
+
+
+def _place(record: Record, scale: float) -> Place:
     return record.costs.paper.mean_macs / scale, record.metrics.miou_percent
 
 
-def _both(gmacs: float | None, miou_percent: float | None) -> tuple[float, float] | None:
+def _both(gmacs: float | None, miou_percent: float | None) -> Place | None:
     return None if gmacs is None or miou_percent is None else (gmacs, miou_percent)
 
 
-def _point(ax: Axes, place: tuple[float, float], mark: str, color: str, *, hollow: bool = False) -> None:
+def _point(ax: Axes, place: Place, mark: str, color: str, *, hollow: bool = False) -> None:
     [point] = ax.plot(*place, marker=mark, markersize=6.5, zorder=3)
     point.set(
         markerfacecolor="none" if hollow else color,
@@ -155,7 +223,7 @@ def _point(ax: Axes, place: tuple[float, float], mark: str, color: str, *, hollo
     )
 
 
-def _alt(alike: Sequence[Record], others: Mapping[tuple[str, str], Sequence[Record]]) -> str:
+def _alt(alike: Sequence[Record], others: Mapping[tuple[str, str], Sequence[Sequence[Record]]]) -> str:
     published = "; ".join(
         f"{ROW_LABELS[row]} {p.paper_miou_percent} % at {p.paper_gmacs}, "
         f"released {p.release_miou_percent} % at {p.release_gmacs}"
@@ -163,14 +231,15 @@ def _alt(alike: Sequence[Record], others: Mapping[tuple[str, str], Sequence[Reco
         if p.paper_miou_percent is not None
     )
     words = [f"mIoU over GFLOPs, paper and released code: {published}"]
-    words += [f"ours: {_one(record, 1e9, 'GFLOPs')}" for record in alike]
-    for (profile, data), group in others.items():
-        scale, unit = macs_unit(max(record.costs.paper.mean_macs for record in group))
-        listed = "; ".join(_one(record, scale, unit) for record in group)
+    words += [f"ours: {_one([record], 1e9, 'GFLOPs')}" for record in alike]
+    for (profile, data), groups in others.items():
+        scale, unit = macs_unit(max(record.costs.paper.mean_macs for same in groups for record in same))
+        listed = "; ".join(_one(same, scale, unit) for same in groups)
         words.append(f"ours in a panel apart ({profile} profile, {data}): {listed}")
     return ". ".join(words) + "."
 
 
-def _one(record: Record, scale: float, unit: str) -> str:
-    x, y = _place(record, scale)
-    return f"{ROW_LABELS.get(record.row, record.row)} {percent(y)} % at {significant(x)} {unit}"
+def _one(same: Sequence[Record], scale: float, unit: str) -> str:
+    row, (x, y) = same[0].row, _mean([_place(record, scale) for record in same])
+    several = f" (mean of {len(same)} seeds)" if len(same) > 1 else ""
+    return f"{ROW_LABELS.get(row, row)} {percent(y)} % at {significant(x)} {unit}{several}"

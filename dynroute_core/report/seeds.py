@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from dynroute_core.record import ROUTES, read_routes
 from dynroute_core.report import markup
 from dynroute_core.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, counts_of, paired_difference
+from dynroute_core.report.comparison import setting
 from dynroute_core.report.finished import Committed
-from dynroute_core.report.flow import experiment_of
 from dynroute_core.report.numbers import NOTHING, percent, signed
 from dynroute_core.report.style import BLACK, BLUE, GREY, WIDTH_IN, Picture, figure_style, picture
 from dynroute_core.report.tables import escape_markdown
@@ -37,16 +36,8 @@ def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
     """The runs that differ in nothing but the seed, together."""
     found: dict[str, list[Committed]] = {}
     for one in runs:
-        found.setdefault(_setting(one), []).append(one)
+        found.setdefault(setting(one.record), []).append(one)
     return tuple(_seeds(same) for same in found.values())
-
-
-def _setting(one: Committed) -> str:
-    """Row, settings and images, without the seed and with what a setting newer than the record then was by nature."""
-    chosen = replace(experiment_of(one.record), seed=0)
-    if chosen.common:  # its paths are those of its own seed's source
-        chosen = replace(chosen, common=replace(chosen.common, source_key=""), model=replace(chosen.model, paths=()))
-    return json.dumps([asdict(chosen), one.record.data.val_fingerprint], sort_keys=True)
 
 
 def _seeds(runs: list[Committed]) -> Seeds:
