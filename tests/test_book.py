@@ -26,7 +26,7 @@ from dynroute_core.report.style import ROW_LABELS
 
 ROOT = Path(__file__).parents[1]
 MAX_MB = 25
-PUBLISHED_ROW, FAILED_ROW, BLOCKED_ROW = "dynamic-a", "dynamic-b", "network-fix"
+PUBLISHED_ROW, FAILED_ROW, BLOCKED_ROW, UNRUN_ROW = "dynamic-a", "dynamic-b", "network-fix", "dynamic-raw-imagenet"
 EVIL = '<script>alert("1")</script> **x** | $y$ ``` [z](http://evil.example)'
 
 pytestmark = pytest.mark.slow
@@ -93,6 +93,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     home = tmp_path_factory.mktemp("book")
     results = home / "results"
     shutil.copytree(ROOT / "results", results)
+    shutil.rmtree(results / UNRUN_ROW)
     record = add_published_run(results)
     for row, error, text in ((FAILED_ROW, "DeadKernelError", EVIL), (BLOCKED_ROW, "BlockedError", "no weights here")):
         shutil.rmtree(results / row, ignore_errors=True)  # a finished run would outweigh the failure
@@ -225,10 +226,10 @@ def test_a_row_page_shows_each_of_its_runs_and_names_it(book: Book) -> None:
 
 
 def test_a_row_that_was_not_run_says_why_and_how(book: Book) -> None:
-    page = book.page("rows/dynamic-raw-imagenet")
+    page = book.page(f"rows/{UNRUN_ROW}")
     assert "not run yet" in page.text
     assert "ImageNet weights" in page.text
-    assert "python reproduce.py --row dynamic-raw-imagenet --profile full --data cityscapes=FOLDER" in page.text
+    assert f"python reproduce.py --row {UNRUN_ROW} --profile full --data cityscapes=FOLDER" in page.text
     assert "How it learned" not in page.text
 
 

@@ -30,6 +30,7 @@ from dynroute_core.launch.submission import RunName, Submission, Task
 from dynroute_core.launch.surroundings import LOG, is_at_work
 from dynroute_core.reading import to_json
 from dynroute_core.record import PLAN, RECORD, read_record, write_record
+from dynroute_core.report.flow import experiment_of
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -350,11 +351,27 @@ def test_common_networks_of_other_seeds_are_alike_whatever_paths_they_found() ->
     one = replace(sample_record(row="dynamic-a", profile="smoke"), row="common-a")
     model = one.config["model"]
     assert isinstance(model, dict)
+    along = [f"{layer}.0>keep" for layer in range(model["layers"])]
+    below = ["init>down", *(f"{layer}.1>keep" for layer in range(model["layers"]))]
     runs = []
-    for seed in (0, 1):
-        own = {"seed": seed, "model": model | {"paths": [f"{seed}"]}, "common": {"source_key": f"{seed}"}}
+    for seed, paths in enumerate((["init>keep", *along], below)):
+        fixed = model | {"gate": "none", "paths": paths}
+        own = {"seed": seed, "model": fixed, "common": {"source": "dynamic-a", "source_key": f"{seed}" * 64}}
         runs.append(replace(one, seed=seed, config=one.config | own))
+        experiment_of(runs[-1])
     assert seeds_text(runs).splitlines()[1].split()[3] == "2"
+
+
+def test_settings_of_another_version_count_as_they_stand() -> None:
+    one = sample_record(row="dynamic-c", profile="smoke")
+    model = one.config["model"]
+    assert isinstance(model, dict)
+    unknown = [
+        replace(one, seed=seed, config=one.config | {"seed": seed, "model": model | {"gate": gate}})
+        for seed, gate in enumerate(("newer", "newer", "other"))
+    ]
+    lines = seeds_text(unknown).splitlines()
+    assert len(lines) == 3 and lines[1].split()[-2:] == ["0,", "1"]
 
 
 @pytest.fixture

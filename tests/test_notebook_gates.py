@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from notebook_runs import execute, shown
 
-from dynroute_core.report.fragments_inside import recorded_factors
-from dynroute_core.report.numbers import share_text
+from dynroute_core.report.fragments_inside import recorded_factor_figures
 from dynroute_core.report.routed import routed_runs
 
 
@@ -24,7 +23,6 @@ def test_costs_start_and_recorded_factors_are_told(tmp_path: Path) -> None:
     assert re.search(r"\| full \| .*\| 119\.5 \|", costs) and re.search(r"\| small \| .*\| 103\.7 \|", costs)
     (untrained,) = shown(cells["untrained"], "text/html")
     assert "Factors before training. untrained: " in untrained
-    alt = unescape(shown(cells["recorded"], "text/html")[0])
-    for run in routed_runs():
-        closed = share_text(float((recorded_factors(run) == 0).mean()))
-        assert f"{run.record.row}: {closed} closed" in alt
+    told = unescape("".join(shown(cells["recorded"], "text/html")))
+    for figure in recorded_factor_figures(routed_runs()):
+        assert figure.alt in told

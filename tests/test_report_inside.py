@@ -20,9 +20,10 @@ from dynroute_core.report.data_figures import (
     street,
     training_crops,
 )
-from dynroute_core.report.fragments_inside import FRAGMENTS
+from dynroute_core.report.fragments_inside import FRAGMENTS, recorded_factor_figures, recorded_factors
 from dynroute_core.report.gate_figures import activation_figure, factor_figure, gate_cost_table
-from dynroute_core.report.numbers import gmacs
+from dynroute_core.report.numbers import gmacs, share_text
+from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.space import ModelConfig
 
 
@@ -99,6 +100,18 @@ def test_samples_are_named_and_their_classes_listed() -> None:
     assert ">left<" in picture.svg and picture.svg.count("data:image/png") == 2
     with pytest.raises(ValueError, match="no pictures"):
         sample_figure([], CITYSCAPES, title="None")
+
+
+def test_factors_of_a_rows_seeds_are_counted_together_and_other_images_apart() -> None:
+    runs: dict[tuple[str, str], list[Run]] = {}
+    for run in routed_runs():
+        told = f"Factors after training: {run.record.profile} profile, {run.record.data.name}"
+        runs.setdefault((told, run.record.row), []).append(run)
+    assert max(map(len, runs.values())) > 1
+    figures = {figure.alt.split(".")[0]: figure.alt for figure in recorded_factor_figures(routed_runs())}
+    for (told, row), alike in runs.items():
+        closed = float((np.concatenate([recorded_factors(run) for run in alike]) == 0).mean())
+        assert f" {row}: {share_text(closed)} closed" in figures[told]
 
 
 @pytest.mark.parametrize("name", sorted(FRAGMENTS))

@@ -67,11 +67,15 @@ def changed_settings(record: Record) -> tuple[str, ...]:
 
 def setting(record: Record) -> str:
     """Row, settings and images, without the seed and with what a setting newer than the record then was by nature: the
-    same for runs that differ in the seed alone. Raises ValueError where the settings are no experiment."""
-    chosen = replace(experiment_of(record), seed=0)
+    same for runs that differ in the seed alone. Settings that this version cannot read stand as they are."""
+    images = record.data.val_fingerprint
+    try:
+        chosen = replace(experiment_of(record), seed=0)
+    except ValueError:
+        return json.dumps([record.row, record.config | {"seed": 0}, images], sort_keys=True)
     if chosen.common:  # its paths are those of its own seed's source
         chosen = replace(chosen, common=replace(chosen.common, source_key=""), model=replace(chosen.model, paths=()))
-    return json.dumps([asdict(chosen), record.data.val_fingerprint], sort_keys=True)
+    return json.dumps([asdict(chosen), images], sort_keys=True)
 
 
 def _flat(value: object, prefix: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from dynroute_core.report.gate_figures import Values, activation_figure, factor_
 from dynroute_core.report.numbers import NOTHING
 from dynroute_core.report.routed import Run, routed_runs
 from dynroute_core.report.space_tables import HEIGHT, WIDTH
+from dynroute_core.report.style import Picture
 from dynroute_core.report.tables import escape_markdown, markdown_table
 from dynroute_core.space import ModelConfig, RoutingSpace
 
@@ -42,11 +43,25 @@ def gates_cost() -> str:
 
 def gates_factors() -> str:
     """The factors of every committed record's images."""
-    series = {run.record.row: recorded_factors(run) for run in routed_runs()}
-    if not series:
+    runs = routed_runs()
+    if not runs:
         return "No record of a network with gates is committed yet."
-    labels = escape_markdown(", ".join(run.record.label for run in routed_runs()))
-    return f"{factor_figure(series, title='Factors of all paths of all images').html}\n\nRecords: {labels}."
+    labels = escape_markdown(", ".join(run.record.label for run in runs))
+    return "\n\n".join([*(figure.html for figure in recorded_factor_figures(runs)), f"Records: {labels}."])
+
+
+def recorded_factor_figures(runs: Sequence[Run]) -> list[Picture]:
+    """A figure per profile and data set, with a panel per row: the factors of all its runs' images together."""
+    found: dict[str, dict[str, list[Values]]] = {}
+    for run in runs:
+        group = found.setdefault(f"{run.record.profile} profile, {run.record.data.name}", {})
+        group.setdefault(run.record.row, []).append(recorded_factors(run))
+    return [
+        factor_figure(
+            {row: np.concatenate(each) for row, each in rows.items()}, title=f"Factors after training: {name}"
+        )
+        for name, rows in sorted(found.items())
+    ]
 
 
 def recorded_factors(run: Run) -> Values:
