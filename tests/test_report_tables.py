@@ -13,6 +13,8 @@ from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.record import Record
 from dynroute_core.report.comparison import changed_settings, is_comparable, why_not_comparable
+from dynroute_core.report.pareto import pareto_figure
+from dynroute_core.report.row_summary import protocol
 from dynroute_core.report.tables import (
     class_table,
     comparison_markdown,
@@ -58,6 +60,14 @@ def test_the_published_protocol_gives_differences(record: Record) -> None:
     assert table.loc["mIoU (%)", "ours − release"] == "−32.7"
     assert table.loc["GFLOPs, released code's accounting", "ours − paper"] == "–", "accountings never meet"
     assert "Not comparable" not in comparison_markdown(run)
+
+
+def test_a_row_named_after_weights_that_it_did_not_start_from_says_so(record: Record) -> None:
+    alone = replace(record, row="dynamic-raw-imagenet")
+    begun = replace(alone, config=alone.config | {"weights": {"file": "backbone.safetensors", "use": "start"}})
+    for run, marked in ((record, False), (alone, True), (begun, False)):
+        assert ("from scratch" in protocol(run)) is marked
+        assert ("(from scratch)" in pareto_figure([run]).alt) is marked
 
 
 @pytest.mark.parametrize(

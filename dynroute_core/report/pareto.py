@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from dynroute_core.published import PUBLISHED
 from dynroute_core.record import Record
-from dynroute_core.report.comparison import is_comparable, setting, why_not_comparable
+from dynroute_core.report.comparison import is_comparable, is_without_its_weights, setting, why_not_comparable
 from dynroute_core.report.numbers import macs_unit, percent, significant
 from dynroute_core.report.style import (
     BLACK,
@@ -153,16 +153,16 @@ def _own_panel(ax: Axes, groups: Sequence[Sequence[Record]]) -> None:
                 ax.plot(*place, color=color, marker="o", markersize=2.5, zorder=2)
             seeds += places
         _point(ax, _mean(places), OURS_MARK, color)
-        named.append((ROW_LABELS.get(same[0].row, same[0].row), _mean(places)))
+        named.append((_name(same[0]), _mean(places)))
     size = f"{first.costs.nominal_height}×{first.costs.nominal_width}"
     several = "; dots are seeds, the mark is their mean" if seeds else ""
     ax.set(xlabel=f"{unit} at {size}{several}", ylabel="mIoU (%)")
-    ax.margins(x=0.16, y=0.14)
+    ax.margins(x=0.24, y=0.14)
     _name_points(ax, named, seeds)
 
 
 def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[Place]) -> None:
-    """Writes each point's name beside it, where it covers least of other points, names and the axis."""
+    """Writes each point's name beside it, where it covers least of points, other names and what is beside the panel."""
     limits = (ax.get_xlim(), ax.get_ylim())
     for axis, (low, high) in zip((ax.xaxis, ax.yaxis), limits, strict=True):
         axis.set_view_interval(low, high, ignore=True)
@@ -174,6 +174,7 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         )
         return x, y
 
+    beside = [(-math.inf, 0, 0, math.inf), (_PANEL_POINTS[0], 0, math.inf, math.inf)]
     taken = [_around(at(place), 5) for place in (*(place for _, place in named), *others)]
     for name, place in named:
         x, y = at(place)
@@ -182,9 +183,7 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         for dx, dy, side in _NAME_AT:
             left = x + dx - {"left": 0, "center": width / 2, "right": width}[side]
             boxes.append((left, y + dy, left + width, y + dy + 9))
-        covered = [
-            _shared(box, (-math.inf, 0, 0, math.inf)) + sum(_shared(box, other) for other in taken) for box in boxes
-        ]
+        covered = [sum(_shared(box, other) for other in (*beside, *taken)) for box in boxes]
         chosen = covered.index(min(covered))
         taken.append(boxes[chosen])
         dx, dy, side = _NAME_AT[chosen]
@@ -240,6 +239,11 @@ def _alt(alike: Sequence[Record], others: Mapping[tuple[str, str], Sequence[Sequ
 
 
 def _one(same: Sequence[Record], scale: float, unit: str) -> str:
-    row, (x, y) = same[0].row, _mean([_place(record, scale) for record in same])
+    x, y = _mean([_place(record, scale) for record in same])
     several = f" (mean of {len(same)} seeds)" if len(same) > 1 else ""
-    return f"{ROW_LABELS.get(row, row)} {percent(y)} % at {significant(x)} {unit}{several}"
+    return f"{_name(same[0])} {percent(y)} % at {significant(x)} {unit}{several}"
+
+
+def _name(record: Record) -> str:
+    scratch = " (from scratch)" if is_without_its_weights(record) else ""
+    return f"{ROW_LABELS.get(record.row, record.row)}{scratch}"

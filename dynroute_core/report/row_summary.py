@@ -8,7 +8,7 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.record import CURVE, RECORD, ROUTES, Record
 from dynroute_core.report import markup
-from dynroute_core.report.comparison import changed_settings, is_comparable
+from dynroute_core.report.comparison import changed_settings, is_comparable, is_without_its_weights
 from dynroute_core.report.failures import LOG, Failure, read_failure
 from dynroute_core.report.finished import Committed, failures_of, records_of
 from dynroute_core.report.numbers import NOTHING, gmacs, percent
@@ -64,7 +64,8 @@ def _given(value: float | None) -> str:
 def protocol(record: Record) -> str:
     """What a record was measured on, in a table's cell."""
     costs = record.costs
-    changed = ", other settings" if changed_settings(record) else ""
+    changed = ", from scratch" if is_without_its_weights(record) else ""
+    changed += ", other settings" if changed_settings(record) else ""
     size = f"{costs.nominal_height}×{costs.nominal_width}"
     return f"{record.profile} profile, {record.data.name}, seed {record.seed}, {size}{changed}"
 
