@@ -174,8 +174,8 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         )
         return x, y
 
-    beside = [(-math.inf, 0, 0, math.inf), (_PANEL_POINTS[0], 0, math.inf, math.inf)]
-    taken = [_around(at(place), 5) for place in (*(place for _, place in named), *others)]
+    taken: list[Box] = [(-math.inf, 0, 0, math.inf), (_PANEL_POINTS[0], 0, math.inf, math.inf)]  # beside the panel
+    taken += [_around(at(place), 5) for place in (*(place for _, place in named), *others)]
     for name, place in named:
         x, y = at(place)
         width = _LETTER_POINTS * len(name)
@@ -183,7 +183,7 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         for dx, dy, side in _NAME_AT:
             left = x + dx - {"left": 0, "center": width / 2, "right": width}[side]
             boxes.append((left, y + dy, left + width, y + dy + 9))
-        covered = [sum(_shared(box, other) for other in (*beside, *taken)) for box in boxes]
+        covered = [sum(_shared(box, other) for other in taken) for box in boxes]
         chosen = covered.index(min(covered))
         taken.append(boxes[chosen])
         dx, dy, side = _NAME_AT[chosen]
