@@ -8,6 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from sample_tiny_runs import TINY
+
+from dynroute_core import pipeline
+from dynroute_core.experiments import Experiment
 
 torch.set_num_threads(1)
 # The same examples every time, and none refused because the machine was busy; nothing is kept on disk.
@@ -33,6 +37,21 @@ def smoke_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return find_data(experiment("dynamic-c", profile="smoke").data, None)
     finally:
         os.chdir(here)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Experiment:
+    """A run of eight iterations of a shallow network."""
+    from dynroute_core.experiments import experiment, with_settings
+
+    return with_settings(experiment("dynamic-a", profile="smoke"), TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
+    from dynroute_core.pipeline import run
+
+    return run(tiny, data_root=smoke_streets, out=tmp_path_factory.mktemp("whole"), device="cpu")
 
 
 @pytest.fixture(autouse=True)

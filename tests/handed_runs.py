@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +26,6 @@ def call(*words: object) -> int:
         return reproduce.main([str(word) for word in words])
     except SystemExit as error:  # argparse leaves by itself
         return int(error.code or 0)
-
-
-def wait_for(ready: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not ready():
-        assert time.monotonic() < deadline, f"{what} did not happen in {DEADLINE_S:g} s"
-        time.sleep(0.05)
 
 
 def answered(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

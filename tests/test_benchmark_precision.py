@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_pipeline import finished, streets, tiny  # noqa: F401 (fixtures)
-
 from dynroute_core.pipeline import Run
 
 PROGRAM = Path(__file__).resolve().parents[1] / "benchmarks" / "precision.py"
@@ -17,8 +15,8 @@ def call(*words: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, PROGRAM, *words], capture_output=True, text=True)
 
 
-def test_float32_is_the_records(finished: Run, streets: Path) -> None:  # noqa: F811
-    done = call(finished.folder, "--data", streets)
+def test_float32_is_the_records(finished: Run, smoke_streets: Path) -> None:
+    done = call(finished.folder, "--data", smoke_streets)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     (single,) = [line for line in lines if "torch float32" in line]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from html_pages import Page, Table
+from sample_notebooks import failed_notebook
 from sample_records import published_protocol, sample_curve, sample_record, sample_routes
 
 from dynroute_core.book.build import build
 from dynroute_core.experiments import ROWS
-from dynroute_core.launch import notebook
 from dynroute_core.published import PUBLISHED
 from dynroute_core.reading import to_json
 from dynroute_core.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
@@ -30,29 +30,6 @@ PUBLISHED_ROW, FAILED_ROW, BLOCKED_ROW, UNRUN_ROW = "dynamic-a", "dynamic-b", "n
 EVIL = '<script>alert("1")</script> **x** | $y$ ``` [z](http://evil.example)'
 
 pytestmark = pytest.mark.slow
-
-
-def failed_notebook(error: str, text: str) -> bytes:
-    """A notebook as the runner leaves it where a cell raised."""
-    raised: notebook.Output = {
-        "output_type": "error",
-        "ename": error,
-        "evalue": text,
-        "traceback": ["Traceback (most recent call last):", f"\x1b[31m{error}\x1b[0m: {text}"],
-    }
-    cells: list[notebook.Cell] = [
-        {"id": "title", "cell_type": "markdown", "metadata": {}, "source": "# x"},
-        {
-            "id": "run",
-            "cell_type": "code",
-            "metadata": {},
-            "source": "pipeline.run(chosen)",
-            "outputs": [raised],
-            "execution_count": 1,
-        },
-    ]
-    whole: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    return notebook.normalise(whole, notebook.Dress(title="x", failure=(error, text)))
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def test_states_follow_the_files(tmp_path: Path) -> None:
 
 
 def test_a_failure_counts_until_the_run_has_finished(tmp_path: Path) -> None:
-    from test_book import failed_notebook
+    from sample_notebooks import failed_notebook
 
     folder = tmp_path / "dynamic-a" / "demo-streets-seed0"
     folder.mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_a_failure_counts_until_the_run_has_finished(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_read_as_the_runner_wrote_it(tmp_path: Path) -> None:
-    from test_book import failed_notebook
+    from sample_notebooks import failed_notebook
 
     (tmp_path / failures.FAILED).write_bytes(failed_notebook("DeadKernelError", "one\ntwo"))
     (tmp_path / failures.LOG).write_text("\n".join(f"\x1b[31m{k}\x1b[0m\x07" for k in range(50)))

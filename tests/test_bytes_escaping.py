@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from sample_notebooks import failed_notebook
 from sample_records import published_protocol, sample_curve, sample_record, sample_routes
 from sample_runs import FULL, SMALL
-from test_book import failed_notebook
-from test_speed_record import RECORD as SPEED
+from sample_speed import RECORD as SPEED
 
 from dynroute_core.book.build import _copy_records
 from dynroute_core.book.fragments import fragments

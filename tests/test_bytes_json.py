@@ -16,7 +16,7 @@ from damage import bombard, bounded, damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_records import sample_curve, sample_record, sample_routes
-from test_speed_record import RECORD as SPEED
+from sample_speed import RECORD as SPEED
 
 from dynroute_core.common import OpenPaths, read_open_paths
 from dynroute_core.launch import notebook

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, wait_for, whole
+from handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, whole
+from processes import wait_for
 from sample_records import sample_record
 
 from dynroute_core.launch import cluster, cluster_options, cluster_queue, job, submission

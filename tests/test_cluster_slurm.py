@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import slurm_machine
-from handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, wait_for, whole
+from handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, whole
+from processes import wait_for
 
 from dynroute_core.launch import submission
 from dynroute_core.launch.status import statuses

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from sample_models import images, mixed_model, shaken, small_config
-from test_pipeline import TINY, StopHere, assert_same_run
+from sample_tiny_runs import TINY, StopHere, assert_same_run
 
 from dynroute_core import common as common_module
 from dynroute_core import pipeline

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from cuda_networks import masks, network_of
+from sample_engine import random_routes, relative
 from sample_models import images, mixed_model, small_config
-from test_engine import random_routes, relative
-from test_engine_cuda import masks, network_of
 
 from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.space import ModelConfig
@@ -125,7 +125,7 @@ def test_the_sanitizer_finds_nothing(tool):
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "import torch\n"
         "from sample_models import images, mixed_model, small_config\n"
-        "from test_engine_cuda import network_of\n"
+        "from cuda_networks import network_of\n"
         "for gate in ('full', 'small'):\n"
         "    model = mixed_model(small_config(layers=4, channels=40, gate=gate), seed=9)\n"
         "    for dtype in (torch.bfloat16, torch.float32):\n"

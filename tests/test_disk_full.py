@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_pipeline import TINY, assert_same_run
+from sample_tiny_runs import TINY, assert_same_run
 
 from dynroute_core import attempt, runtime
 from dynroute_core.checkpoint import load_snapshot

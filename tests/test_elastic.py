@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_launch import is_gone, wait_for
-from test_pipeline import TINY, assert_same_run
-from test_reproduce import DEADLINE_S, SMOKE, interrupt, start
+from commands import DEADLINE_S, SMOKE, interrupt, start
+from processes import is_gone, wait_for
+from sample_tiny_runs import TINY, assert_same_run
 
 from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.distributed import team_device

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
+from sample_engine import assert_equal, random_routes, relative
 from sample_models import images, mixed_model, shaken, small_config
 from test_golden import EVAL_FILES, build, load
 
-from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
+from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core import engine as engine_module
 from dynroute_core.cost import CLOSED, DEAD, OPEN
 from dynroute_core.engine_backend import BackendUnavailableError
@@ -17,25 +16,6 @@ from dynroute_core.engine_backend import BackendUnavailableError
 # Folding multiplies each weight once more and rounds: an ulp per layer, which 16 to 33 layers amplify, in float32.
 FLOAT32 = 1e-4
 FLOAT64 = 1e-10
-
-
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12)).item()
-
-
-def assert_equal(engine: InferenceEngine, model: Segmenter, batch: torch.Tensor, tolerance: float, **how) -> None:
-    with torch.inference_mode():
-        theirs = model(batch, **how)
-    ours = engine(batch, **how)
-    assert ours.logits.shape == theirs.logits.shape
-    assert relative(ours.logits, theirs.logits) < tolerance
-    for cell, gate in theirs.gates.items():
-        assert torch.equal(ours.gates[cell].state, gate.state), cell
-        torch.testing.assert_close(ours.gates[cell].factors, gate.factors, rtol=0, atol=tolerance)
-    labels = engine.labels(batch, **how)
-    best, second = theirs.logits.topk(2, dim=1).values.unbind(1)
-    tie = best - second <= 2 * tolerance * theirs.logits.abs().max()
-    assert ((labels == theirs.logits.argmax(1)) | tie).all()
 
 
 @pytest.mark.parametrize("name", EVAL_FILES)
@@ -61,14 +41,6 @@ def test_the_sample_has_every_state():
     engine = InferenceEngine(mixed_model(small_config(layers=5), seed=9), dtype=torch.float64, backend="torch")
     states = torch.cat([gate.state for gate in engine(images(4, 64, 64)).gates.values()])
     assert {OPEN, CLOSED, DEAD} <= set(states.tolist())
-
-
-def random_routes(space: RoutingSpace, count: int) -> list[Route]:
-    rng = random.Random(7)
-    return [
-        frozenset(path for path in space.all_paths if rng.random() < share)
-        for share in rng.choices((0.4, 0.7, 0.9), k=count)
-    ]
 
 
 def test_random_routes_of_the_published_space():

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_benches import emulator
+from cuda_networks import masks, network_of
+from sample_engine import random_routes, relative
 from sample_models import images, mixed_model, shaken, small_config
-from test_engine import random_routes, relative
 from test_golden import EVAL_FILES, build, load
 
-from dynroute_core import Route, Segmenter
+from dynroute_core import Segmenter
 from dynroute_core import engine_cuda as engine_module
 from dynroute_core.cost import CLOSED, DEAD, OPEN
 from dynroute_core.engine_backend import BackendUnavailableError, ForcedRoute, folded
@@ -33,21 +34,6 @@ def device(request) -> torch.device:
     if request.param == "cpu":
         emulator()
     return torch.device(request.param)
-
-
-def network_of(model: Segmenter, device: torch.device, dtype: torch.dtype = torch.float32, *, graph: bool = True):
-    from dynroute_kernels.cuda_network import CudaNetwork
-
-    return CudaNetwork(network_spec(folded(model, torch.float32)), dtype=dtype, device=device, graph=graph)
-
-
-def masks(model: Segmenter, routes: list[Route]) -> torch.Tensor:
-    """cells × N × 4, as `CudaNetwork.run` takes routes."""
-    rows = [
-        [[(cell, path) in route for path in ("keep", "up", "down")] + [False] for route in routes]
-        for cell in model.space.cells
-    ]
-    return torch.tensor(rows, dtype=torch.uint8)
 
 
 def assert_equal(model: Segmenter, network, batch: torch.Tensor, tolerance: float = FLOAT32, **how) -> None:

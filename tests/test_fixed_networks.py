@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from random_routes import some_paths
+from sample_checkpoints import released
 from sample_models import images, mixed_model, shaken, small_config
 from sample_records import HEIGHT, WIDTH, sample_record, sample_routes
-from test_original import released
 from torch.nn import functional as F
 
 from dynroute_core import InferenceEngine, Segmenter

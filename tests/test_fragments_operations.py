@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_speed_record import MACHINE, RECORD, TIME
+from sample_speed import MACHINE, RECORD, TIME
 
 from dynroute_core.report.finished import results_in
 from dynroute_core.report.fragments_operations import DTYPES, FRAGMENTS, gain_range

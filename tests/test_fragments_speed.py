@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_speed_record import MACHINE, RECORD, TIME
+from sample_speed import MACHINE, RECORD, TIME
 
 from dynroute_core.report.finished import results_in
 from dynroute_core.report.fragments_speed import FRAGMENTS, NOT_YET

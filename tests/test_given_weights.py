@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from test_pipeline import finished, streets, tiny  # noqa: F401 (fixtures)
 
 from dynroute_core import pipeline
 from dynroute_core.checkpoint import load_snapshot
@@ -35,7 +34,7 @@ def trained(run: pipeline.Run, experiment: Experiment) -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def released(finished: pipeline.Run, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def released(finished: pipeline.Run, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run's network in the released checkpoints' format."""
     path = tmp_path_factory.mktemp("download") / "model_final.pth"
     state = {original_name(name): tensor for name, tensor in trained(finished, tiny).state_dict().items()}
@@ -47,8 +46,8 @@ def with_weights(chosen: Experiment, path: Path, use: str = "evaluate") -> Exper
     return replace(chosen, weights=Weights(file=str(path), use=use))  # type: ignore[arg-type]
 
 
-def test_a_released_checkpoint_gives_the_runs_own_numbers(tiny, streets, finished, released, tmp_path) -> None:  # noqa: F811
-    done = run(with_weights(tiny, released), data_root=streets, out=tmp_path, **HERE)
+def test_a_released_checkpoint_gives_the_runs_own_numbers(tiny, smoke_streets, finished, released, tmp_path) -> None:
+    done = run(with_weights(tiny, released), data_root=smoke_streets, out=tmp_path, **HERE)
     record, own = done.record, finished.record
     assert (record.metrics, record.costs, record.images) == (own.metrics, own.costs, own.images)
     training = record.training
@@ -61,20 +60,22 @@ def test_a_released_checkpoint_gives_the_runs_own_numbers(tiny, streets, finishe
     assert all(torch.equal(converted[name], theirs[name]) for name in theirs if name.startswith("model/"))
 
 
-def test_the_key_follows_the_files_bytes_not_its_place(tiny, streets, released, tmp_path) -> None:  # noqa: F811
+def test_the_key_follows_the_files_bytes_not_its_place(tiny, smoke_streets, released, tmp_path) -> None:
     copy, other = tmp_path / "copy.pth", tmp_path / "other.pth"
     copy.write_bytes(released.read_bytes())
     state = torch.load(released, weights_only=True)
     torch.save(state | {"iteration": 8}, other)
-    keys = [plan(with_weights(tiny, path), data_root=streets, out=tmp_path).key for path in (released, copy, other)]
+    keys = [
+        plan(with_weights(tiny, path), data_root=smoke_streets, out=tmp_path).key for path in (released, copy, other)
+    ]
     assert keys[0] == keys[1] != keys[2]
-    assert plan(tiny, data_root=streets, out=tmp_path).key not in keys
+    assert plan(tiny, data_root=smoke_streets, out=tmp_path).key not in keys
 
 
-def test_training_starts_from_the_weights(tiny, streets, finished, released, tmp_path) -> None:  # noqa: F811
+def test_training_starts_from_the_weights(tiny, smoke_streets, finished, released, tmp_path) -> None:
     chosen = with_settings(with_weights(tiny, released, "start"), {"train.iterations": "1", "train.lr": "1e-12"})
     chosen = replace(chosen, train=replace(chosen.train, budget=None))
-    done = run(chosen, data_root=streets, out=tmp_path, **HERE)
+    done = run(chosen, data_root=smoke_streets, out=tmp_path, **HERE)
     assert done.record.training.iterations == 1
     assert done.record.marks == ("started from model_final.pth",)
     begun, given = trained(done, tiny).state_dict(), trained(finished, tiny).state_dict()
@@ -82,17 +83,17 @@ def test_training_starts_from_the_weights(tiny, streets, finished, released, tmp
     assert weights and all(torch.allclose(begun[name], given[name], rtol=0, atol=1e-9) for name in weights)
 
 
-def test_rows_that_need_weights_are_blocked_without_and_planned_with(streets, released, tmp_path) -> None:  # noqa: F811
+def test_rows_that_need_weights_are_blocked_without_and_planned_with(smoke_streets, released, tmp_path) -> None:
     needy = replace(experiment("dynamic-raw-imagenet", profile="smoke"))
     needy = replace(needy, train=replace(needy.train, needs_weights=True))
     with pytest.raises(BlockedError, match="--init FILE"):
-        plan(needy, data_root=streets, out=tmp_path)
-    assert not plan(with_weights(needy, released, "start"), data_root=streets, out=tmp_path).finished
+        plan(needy, data_root=smoke_streets, out=tmp_path)
+    assert not plan(with_weights(needy, released, "start"), data_root=smoke_streets, out=tmp_path).finished
 
 
-def test_weights_that_are_not_there(tiny, streets, tmp_path) -> None:  # noqa: F811
+def test_weights_that_are_not_there(tiny, smoke_streets, tmp_path) -> None:
     with pytest.raises(BlockedError, match="cannot read"):
-        plan(with_weights(tiny, tmp_path / "gone.pth"), data_root=streets, out=tmp_path)
+        plan(with_weights(tiny, tmp_path / "gone.pth"), data_root=smoke_streets, out=tmp_path)
 
 
 def forced(chosen: Experiment, paths: tuple[str, ...], factors: str = "one") -> Experiment:
@@ -101,13 +102,13 @@ def forced(chosen: Experiment, paths: tuple[str, ...], factors: str = "one") -> 
 
 
 @pytest.mark.parametrize("factors", ["one", "gate"])
-def test_a_forced_route_is_the_models_own(tiny, streets, finished, tmp_path, factors) -> None:  # noqa: F811
+def test_a_forced_route_is_the_models_own(tiny, smoke_streets, finished, tmp_path, factors) -> None:
     space = RoutingSpace.of(tiny.model)
     route = frozenset(key for key in space.all_paths if factors == "gate" or key[1] == "keep")
     chosen = forced(with_weights(tiny, finished.folder / CHECKPOINT), tuple(map(path_name, route)), factors)
-    record = run(chosen, data_root=streets, out=tmp_path, **HERE).record
+    record = run(chosen, data_root=smoke_streets, out=tmp_path, **HERE).record
     model = trained(finished, tiny)
-    samples = eval_samples(open_dataset("streets", streets, "val"), 0)
+    samples = eval_samples(open_dataset("streets", smoke_streets, "val"), 0)
     by_hand = evaluate(
         lambda images: model(images, route=route, route_factors=factors),
         samples,
@@ -123,7 +124,7 @@ def test_a_forced_route_is_the_models_own(tiny, streets, finished, tmp_path, fac
     assert msgspec.convert(record.config, Experiment).evaluate == chosen.evaluate
 
 
-def test_a_forced_route_never_stands_beside_a_published_number(finished: pipeline.Run) -> None:  # noqa: F811
+def test_a_forced_route_never_stands_beside_a_published_number(finished: pipeline.Run) -> None:
     record = read_record(finished.folder / "record.json")
     paper = replace(
         record,
@@ -135,12 +136,12 @@ def test_a_forced_route_never_stands_beside_a_published_number(finished: pipelin
     assert "forced route all-open: 1 paths" in why_not_comparable(paper)
 
 
-def test_a_route_of_another_network(tiny, streets, tmp_path) -> None:  # noqa: F811
+def test_a_route_of_another_network(tiny, smoke_streets, tmp_path) -> None:
     with pytest.raises(UsageError, match=r"no path '15\.0>keep'"):
-        plan(forced(tiny, ("15.0>keep",)), data_root=streets, out=tmp_path)
+        plan(forced(tiny, ("15.0>keep",)), data_root=smoke_streets, out=tmp_path)
 
 
-def test_the_input_is_the_evaluations(tiny, streets) -> None:  # noqa: F811
+def test_the_input_is_the_evaluations(tiny, smoke_streets) -> None:
     """The comparison above shows the model what evaluation shows it."""
-    sample = next(iter(eval_samples(open_dataset("streets", streets, "val"), 0)))
+    sample = next(iter(eval_samples(open_dataset("streets", smoke_streets, "val"), 0)))
     assert as_input(sample, tiny.evaluate, torch.device("cpu")).shape[-2:] == sample.label.shape

@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 import torch
+from sample_engine import relative
 from sample_models import images, mixed_model, small_config
-from test_engine import relative
 
 from dynroute_core import Segmenter
 from dynroute_core.engine_backend import folded

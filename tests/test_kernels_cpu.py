@@ -9,8 +9,8 @@ import sys
 
 import pytest
 import torch
+from sample_engine import assert_equal, random_routes, relative
 from sample_models import images, mixed_model, set_gates, shaken, small_config
-from test_engine import assert_equal, random_routes, relative
 from test_golden import EVAL_FILES, load
 from test_golden import build as build_golden
 

@@ -17,13 +17,11 @@ from pathlib import Path
 
 import pytest
 from fork_server import Attempt, ForkServer
-from PIL import Image
+from processes import assert_nothing_half_written, wait_for
+from sample_tiny_runs import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_pipeline import assert_same_run
 
-from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.common import OPEN_PATHS
-from dynroute_core.record import CHECKPOINT, CURVE, RECORD, ROUTES, read_curve, read_record, read_routes
 from dynroute_core.runtime import EXIT_BLOCKED, EXIT_DONE
 
 pytestmark = pytest.mark.slow
@@ -37,7 +35,6 @@ SETTINGS = {
     "data.workers": "0",
     "evaluate.backend": "torch",
 }
-DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -122,19 +119,6 @@ def kill_in_chains(
     return ended
 
 
-def assert_nothing_half_written(folder: Path) -> None:
-    """Every file that has its name is whole; what is not whole has the name of a temporary file."""
-    readers = {RECORD: read_record, ROUTES: read_routes, CURVE: read_curve, CHECKPOINT: load_snapshot}
-    for path in folder.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        if path.name in readers:
-            readers[path.name](path)
-        elif path.suffix == ".png":
-            with Image.open(path) as picture:
-                picture.load()
-
-
 def assert_ended_alike(whole: Whole, out: Path) -> None:
     assert whole.attempt.row
     (folder,) = (out / whole.attempt.row).iterdir()
@@ -193,22 +177,14 @@ def group_is_gone(pid: int) -> bool:
     return False
 
 
-def wait_until(ready: object, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    assert callable(ready)
-    while not ready():
-        assert time.monotonic() < deadline, f"{what} took longer than {DEADLINE_S:g} s"
-        time.sleep(0.02)
-
-
 def test_streets_workers_end_with_a_killed_generation(server: ForkServer, tmp_path: Path) -> None:
     """They are processes of their own, which would wait for another scene for ever."""
     attempt = Attempt(out=str(tmp_path / "set"), said=str(tmp_path / "said"), workers=2, scenes=24)
     pid = server.start(attempt)
-    wait_until(lambda: list((tmp_path / "set").rglob("*.png")), "the first scene")
+    wait_for(lambda: list((tmp_path / "set").rglob("*.png")), "the first scene")
     os.kill(pid, signal.SIGKILL)
     assert server.wait(pid) == -signal.SIGKILL
-    wait_until(lambda: group_is_gone(pid), "the end of the workers")
+    wait_for(lambda: group_is_gone(pid), "the end of the workers")
     assert server.run(replace(attempt, workers=1)) == DONE
     assert server.run(replace(attempt, workers=1, out=str(tmp_path / "fresh"))) == DONE
     assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
@@ -236,7 +212,7 @@ def test_of_two_that_generate_streets_one_waits(server: ForkServer, tmp_path: Pa
     first = server.start(replace(attempt, moment=60, signal=signal.SIGSTOP))
     assert server.wait(first) == -signal.SIGSTOP
     second = server.start(attempt)
-    wait_until(lambda: waits_for_a_lock(second), "the second's waiting")
+    wait_for(lambda: waits_for_a_lock(second), "the second's waiting")
     os.kill(first, signal.SIGCONT)
     assert [server.wait(pid) for pid in (first, second)] == [DONE, DONE], said(attempt)
     assert server.run(replace(attempt, out=str(tmp_path / "fresh"))) == DONE

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_kill import assert_nothing_half_written, wait_until
-from test_pipeline import assert_same_run
+from processes import assert_nothing_half_written, wait_for
+from sample_tiny_runs import assert_same_run
 
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.launch import rows
@@ -149,7 +149,7 @@ def test_the_command_survives_its_kills(
         written = modified(folder / name)
         command = Command(smoke_streets, out, temporary)
         if name and not (folder / RECORD).exists():  # else only the notebook is left to be killed
-            wait_until(lambda: command.process.poll() is not None or modified(folder / name) > written, name)  # noqa: B023
+            wait_for(lambda: command.process.poll() is not None or modified(folder / name) > written, name)  # noqa: B023
         time.sleep(rng.uniform(0, later))  # the random part of the test, not a wait for anything
         if number == 0:
             assert_another_says_so(command, smoke_streets, out, temporary)
@@ -169,7 +169,7 @@ def test_the_command_survives_its_kills(
     assert rows.is_fresh(plan(chosen, data_root=smoke_streets, out=out))
     assert not (folder / "failed.ipynb").exists()
     assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
-    wait_until(lambda: all(process.is_gone() for process in left), "the end of every process that was left")
+    wait_for(lambda: all(process.is_gone() for process in left), "the end of every process that was left")
     assert not list(temporary.iterdir())
 
 

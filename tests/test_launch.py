@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from processes import is_gone, wait_for
 from sample_records import sample_record
 
 from dynroute_core.launch import child, notebook, rows
@@ -86,21 +86,6 @@ def run(job: Job, check: Callable[[], None] = lambda: None, display: Display | N
 def outputs(path: Path) -> list[dict[str, object]]:
     cells = json.loads(path.read_text())["cells"]
     return [output for cell in cells for output in cell.get("outputs", [])]
-
-
-def wait_for(ready: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not ready():
-        assert time.monotonic() < deadline, f"{what} did not happen in {DEADLINE_S:g} s"
-        time.sleep(0.02)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended (a zombie has; who reaps it is not our business)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def assert_gone(mark: Path) -> None:

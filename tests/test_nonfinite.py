@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from sample_records import sample_record
-from test_pipeline import TINY, StopHere, assert_same_run
+from sample_tiny_runs import TINY, StopHere, assert_same_run
 
 from dynroute_core import train
 from dynroute_core.experiments import experiment, with_settings

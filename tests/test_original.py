@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sample_checkpoints import released
 from sample_models import images, mixed_model, small_config
 
 from dynroute_core.model import Segmenter
 from dynroute_core.original import load_original, original_name
 from dynroute_core.runtime import BlockedError
 from dynroute_core.space import ModelConfig
-
-
-def released(model):
-    return {original_name(name): tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("gate", ["full", "small", "none"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import os
 import random
@@ -10,11 +9,10 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
+from sample_tiny_runs import TINY, StopHere, assert_same_run, essence
 
 from dynroute_core import pipeline
 from dynroute_core import plan as plan_module
@@ -22,60 +20,10 @@ from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.cost import cost_table
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
-from dynroute_core.pipeline import Progress, find_data, plan, run
-from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, Record, example_names, read_curve, read_record, read_routes
+from dynroute_core.pipeline import Progress, plan, run
+from dynroute_core.record import CHECKPOINT, RECORD, ROUTES, example_names, read_curve, read_record, read_routes
 from dynroute_core.runtime import BlockedError, UsageError
 from dynroute_core.train import Trainer
-
-TINY = {"model.layers": "3", "train.iterations": "8", "train.checkpoint_every": "3", "train.log_every": "2"}
-
-
-@pytest.fixture(scope="module")
-def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke profile's generated data, made once."""
-    folder = tmp_path_factory.mktemp("streets")
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        return find_data(experiment("dynamic-c", profile="smoke").data, None)
-    finally:
-        os.chdir(here)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Experiment:
-    return with_settings(experiment("dynamic-a", profile="smoke"), TINY)
-
-
-@pytest.fixture(scope="module")
-def finished(tiny: Experiment, streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
-    return run(tiny, data_root=streets, out=tmp_path_factory.mktemp("whole"), device="cpu")
-
-
-def essence(record: Record) -> Record:
-    """A record without what may differ between two attempts at the same run: times, where it was taken up again, and
-    settings that cannot change a number."""
-    training = replace(record.training, resumed_at=())
-    config = copy.deepcopy(record.config)
-    for part in ("data", "train"):
-        for name in plan_module.RESULT_NEUTRAL:
-            config[part].pop(name, None)  # type: ignore[attr-defined]
-    return replace(record, started="", durations=None, training=training, config=config)  # type: ignore[arg-type]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_snapshot(folder / CHECKPOINT).tensors
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert essence(read_record(one / RECORD)) == essence(read_record(other / RECORD))
-    assert (one / ROUTES).read_bytes() == (other / ROUTES).read_bytes()
-    ours, theirs = weights(one), weights(other)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
-    points = [[replace(point, seconds=0.0) for point in read_curve(folder / "curve.csv")] for folder in (one, other)]
-    assert points[0] == points[1]
 
 
 def test_a_run_leaves_a_checked_record(finished, tiny):
@@ -105,39 +53,35 @@ def test_records_add_up(finished):
     assert record.costs.paper.mean_macs == pytest.approx(sum(costs) / len(costs), rel=1e-12)
 
 
-def test_a_finished_record_is_reused(finished, tiny, streets):
+def test_a_finished_record_is_reused(finished, tiny, smoke_streets):
     said: list[Progress] = []
-    again = run(tiny, data_root=streets, out=finished.folder.parents[1], device="cpu", report=said.append)
+    again = run(tiny, data_root=smoke_streets, out=finished.folder.parents[1], device="cpu", report=said.append)
     assert again.reused and again.record == finished.record
     assert {progress.phase for progress in said} == {"data"}
 
 
-def test_neutral_settings_keep_the_key_and_others_say_why_not(finished, tiny, streets):
+def test_neutral_settings_keep_the_key_and_others_say_why_not(finished, tiny, smoke_streets):
     out = finished.folder.parents[1]
-    assert plan(with_settings(tiny, {"data.workers": "1"}), data_root=streets, out=out).finished
-    changed = plan(with_settings(tiny, {"train.lr": "0.5"}), data_root=streets, out=out)
+    assert plan(with_settings(tiny, {"data.workers": "1"}), data_root=smoke_streets, out=out).finished
+    changed = plan(with_settings(tiny, {"train.lr": "0.5"}), data_root=smoke_streets, out=out)
     assert not changed.finished and changed.folder != finished.folder
     assert "train.lr" in changed.reason and "0.5" in changed.reason
 
 
-def test_other_data_and_other_sources_change_the_key(finished, tiny, streets, monkeypatch):
+def test_other_data_and_other_sources_change_the_key(finished, tiny, smoke_streets, monkeypatch):
     out = finished.folder.parents[1]
-    fewer = plan(with_settings(tiny, {"data.val_images": "2"}), data_root=streets, out=out)
+    fewer = plan(with_settings(tiny, {"data.val_images": "2"}), data_root=smoke_streets, out=out)
     assert not fewer.finished and "data" in fewer.reason
     monkeypatch.setattr(plan_module, "source_hash", lambda: "another")
-    edited = plan(tiny, data_root=streets, out=out)
+    edited = plan(tiny, data_root=smoke_streets, out=out)
     assert not edited.finished and "source" in edited.reason
-
-
-class StopHere(Exception):
-    pass
 
 
 @pytest.mark.parametrize(
     "stop", [("train", 2), ("train", 6), ("train", 8), ("precise_bn", 1), ("evaluate", 1), ("evaluate", 3)]
 )
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, StopHere])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, tiny, streets, tmp_path):
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, tiny, smoke_streets, tmp_path):
     """KeyboardInterrupt writes a checkpoint; any other death leaves the last periodic one. Both must end alike."""
 
     def interrupt(progress: Progress) -> None:
@@ -145,16 +89,16 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, t
             raise kind
 
     with pytest.raises(kind):
-        run(tiny, data_root=streets, out=tmp_path, device="cpu", report=interrupt)
+        run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", report=interrupt)
     (folder,) = (tmp_path / "dynamic-a").iterdir()
     assert not (folder / RECORD).exists()
-    resumed = run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    resumed = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
     assert resumed.folder == folder
     assert_same_run(folder, finished.folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_mid_step_waits_for_its_end(number, finished, tiny, streets, tmp_path, monkeypatch):
+def test_a_signal_in_mid_step_waits_for_its_end(number, finished, tiny, smoke_streets, tmp_path, monkeypatch):
     """Weights half updated, statistics moved: what a checkpoint taken at the signal itself would hold."""
     steps = 0
     step = Trainer._step
@@ -170,15 +114,15 @@ def test_a_signal_in_mid_step_waits_for_its_end(number, finished, tiny, streets,
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(tiny, data_root=streets, out=tmp_path, device="cpu")
+            run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
     (folder,) = (tmp_path / "dynamic-a").iterdir()
     assert load_snapshot(folder / CHECKPOINT).facts["iteration"] == 5
-    resumed = run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    resumed = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
     assert resumed.record.training.resumed_at == (5,)
     assert_same_run(folder, finished.folder)
 
 
-def test_a_second_signal_ends_at_once(tiny, streets, tmp_path, monkeypatch):
+def test_a_second_signal_ends_at_once(tiny, smoke_streets, tmp_path, monkeypatch):
     def twice(self, batch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -186,19 +130,19 @@ def test_a_second_signal_ends_at_once(tiny, streets, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "_step", twice)
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, data_root=streets, out=tmp_path, device="cpu")
+        run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
 
 
-def test_signal_handlers_are_put_back(finished, tiny, streets, tmp_path):
+def test_signal_handlers_are_put_back(finished, tiny, smoke_streets, tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    run(tiny, data_root=streets, out=tmp_path, device="cpu")
+    run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_run_that_diverges_says_where(tiny, streets, tmp_path):
+def test_a_run_that_diverges_says_where(tiny, smoke_streets, tmp_path):
     wild = with_settings(tiny, {"train.lr": "1e30", "train.clip_norm": "1e30"})
     with pytest.raises(NonFiniteLossError, match=r"iteration \d+ \(files: "):
-        run(wild, data_root=streets, out=tmp_path, device="cpu")
+        run(wild, data_root=smoke_streets, out=tmp_path, device="cpu")
     (folder,) = (tmp_path / "dynamic-a").iterdir()
     assert not (folder / RECORD).exists()
 
@@ -216,10 +160,10 @@ run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_at_a_random_moment(number, finished, streets, tmp_path):
+def test_stopped_at_a_random_moment(number, finished, smoke_streets, tmp_path):
     seed = int(number) * 1009
     moment = random.Random(seed).randrange(2, 10)  # lines of progress to wait for
-    arguments = [sys.executable, "-c", CHILD, str(streets), str(tmp_path), *(f"{k}={v}" for k, v in TINY.items())]
+    arguments = [sys.executable, "-c", CHILD, str(smoke_streets), str(tmp_path), *(f"{k}={v}" for k, v in TINY.items())]
     environment = os.environ | {"PYTHONPATH": str(Path(pipeline.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
@@ -236,37 +180,37 @@ def test_stopped_at_a_random_moment(number, finished, streets, tmp_path):
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_force_starts_anew_and_gives_the_same(finished, tiny, streets, tmp_path):
-    first = run(tiny, data_root=streets, out=tmp_path, device="cpu")
-    forced = run(tiny, data_root=streets, out=tmp_path, device="cpu", force=True)
+def test_force_starts_anew_and_gives_the_same(finished, tiny, smoke_streets, tmp_path):
+    first = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
+    forced = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", force=True)
     assert forced.reason == "forced" and not forced.reused
     assert essence(forced.record) == essence(first.record)
 
 
-def test_a_run_at_work_is_not_disturbed(tiny, streets, tmp_path):
-    folder = plan(tiny, data_root=streets, out=tmp_path).folder
+def test_a_run_at_work_is_not_disturbed(tiny, smoke_streets, tmp_path):
+    folder = plan(tiny, data_root=smoke_streets, out=tmp_path).folder
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(BlockedError, match="another process"):
-            run(tiny, data_root=streets, out=tmp_path, device="cpu")
+            run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
 
 
-def test_a_broken_checkpoint_is_named(tiny, streets, tmp_path):
-    folder = plan(tiny, data_root=streets, out=tmp_path).folder
+def test_a_broken_checkpoint_is_named(tiny, smoke_streets, tmp_path):
+    folder = plan(tiny, data_root=smoke_streets, out=tmp_path).folder
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(BlockedError, match=CHECKPOINT):
-        run(tiny, data_root=streets, out=tmp_path, device="cpu")
+        run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
 
 
-def test_a_checkpoint_of_another_run_is_refused(finished, tiny, streets, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(finished, tiny, smoke_streets, tmp_path):
     other = with_settings(tiny, {"train.lr": "0.5"})
-    folder = plan(other, data_root=streets, out=tmp_path).folder
+    folder = plan(other, data_root=smoke_streets, out=tmp_path).folder
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).write_bytes((finished.folder / CHECKPOINT).read_bytes())
     with pytest.raises(BlockedError, match="another run"):
-        run(other, data_root=streets, out=tmp_path, device="cpu")
+        run(other, data_root=smoke_streets, out=tmp_path, device="cpu")
 
 
 def test_data_that_are_not_there(tmp_path):
@@ -281,14 +225,14 @@ def test_rows_that_need_weights_say_so(tmp_path):
         run(experiment("dynamic-raw-imagenet", profile="full"), out=tmp_path)
 
 
-def test_classes_must_fit_the_data(tiny, streets, tmp_path):
+def test_classes_must_fit_the_data(tiny, smoke_streets, tmp_path):
     with pytest.raises(UsageError, match="19 classes"):
-        run(with_settings(tiny, {"model.classes": "5"}), data_root=streets, out=tmp_path)
+        run(with_settings(tiny, {"model.classes": "5"}), data_root=smoke_streets, out=tmp_path)
 
 
-def test_an_augmented_evaluation_is_recorded_as_such(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
+def test_an_augmented_evaluation_is_recorded_as_such(tiny: Experiment, smoke_streets: Path, tmp_path: Path) -> None:
     changed = with_settings(tiny, {"evaluate.scales": "[0.5, 1.0]", "evaluate.flip": "true", "train.iterations": "1"})
-    record = run(changed, data_root=streets, out=tmp_path, device="cpu").record
+    record = run(changed, data_root=smoke_streets, out=tmp_path, device="cpu").record
     assert record.marks == ("test-time augmentation: scales 0.5 1.0, flipped",)
     assert read_record(tmp_path / "dynamic-a" / f"smoke-streets-seed0-{record.key[:8]}" / RECORD) == record
     sizes = [(32, 64), (64, 128)]

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from test_pipeline import streets  # noqa: F401 (a fixture)
 
 from dynroute_core import pretrain as module
 from dynroute_core.data.photographs import TrainPhotographs, ValPhotographs, open_folder
@@ -65,7 +64,7 @@ def test_it_learns_and_says_what_it_did(done) -> None:
     assert kept["config"]["lr"] == 0.05 and kept["model"]["layers"] == 3
 
 
-def test_the_backbone_starts_a_row(done, streets, tmp_path) -> None:  # noqa: F811
+def test_the_backbone_starts_a_row(done, smoke_streets, tmp_path) -> None:
     out, _, _ = done
     tensors = load_file(out / BACKBONE)
     assert tensors and all(name.startswith(("stem.", "cells.")) for name in tensors)
@@ -79,7 +78,7 @@ def test_the_backbone_starts_a_row(done, streets, tmp_path) -> None:  # noqa: F8
     chosen = with_settings(SMOKE, {"model.layers": "3", "train.iterations": "2"})
     needy = replace(chosen, train=replace(chosen.train, needs_weights=True))
     given = replace(needy, weights=Weights(file=str(out / BACKBONE), use="start"))
-    record = run(given, data_root=streets, out=tmp_path, device="cpu").record
+    record = run(given, data_root=smoke_streets, out=tmp_path, device="cpu").record
     assert record.marks == (f"started from {BACKBONE}",)
 
 

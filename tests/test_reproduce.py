@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import DEADLINE_S, ROOT, SMOKE, interrupt, start
 
 import dynroute_core.plan
 import reproduce
@@ -32,10 +31,6 @@ from dynroute_core.runtime import (
     BlockedError,
     DynrouteError,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
-DEADLINE_S = 240.0
-SMOKE = ("--profile", "smoke", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -307,30 +302,6 @@ def test_options_reach_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 # With the real pipeline: seconds per run
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "reproduce.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def interrupt(process: subprocess.Popen[str], number: signal.Signals, when: Callable[[], bool]) -> tuple[str, str]:
-    """Sends the signal as soon as `when` holds; gives what the command wrote."""
-    deadline = time.monotonic() + DEADLINE_S
-    try:
-        while not when():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, "the run did not come so far"
-            time.sleep(0.05)
-        process.send_signal(number)
-        return process.communicate(timeout=DEADLINE_S)
-    finally:
-        process.kill()
 
 
 @pytest.mark.suite

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from test_weights import Malicious
+from sample_checkpoints import Malicious
 
 import reproduce
 from dynroute_core.checkpoint import load_snapshot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sample_checkpoints import Malicious
 from sample_models import mixed_model, small_config
 
 from dynroute_core.checkpoint import Snapshot, save_snapshot
@@ -136,16 +136,6 @@ def test_what_does_not_fit_is_listed_by_the_files_names(source: Segmenter, tmp_p
     assert equal(before, model)
     with pytest.raises(BlockedError, match="does not hold this row's backbone"):
         give_weights(Segmenter(small_config(gate="small", channels=8)), path, use="start")
-
-
-class Malicious:
-    """A pickle that runs a program where it is loaded without care."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch '{self.marker}'",)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
