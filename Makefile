@@ -26,13 +26,13 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 book: $(READY)  ## the book, from results/ alone, in book/_build/html
-	$(BIN)/python -m dynroute_core.book
+	$(BIN)/python -m dynroute_suite.book
 
 book-serve: book  ## ... and shows it on this machine
-	$(BIN)/python -m dynroute_core.book serve
+	$(BIN)/python -m dynroute_suite.book serve
 
 book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
-	$(BIN)/python -m dynroute_core.book pdf
+	$(BIN)/python -m dynroute_suite.book pdf
 
 bench: $(READY)  ## the short form of every benchmark: tables here, JSON in results/speed
 	$(BIN)/python benchmarks/inference.py --short
@@ -47,24 +47,24 @@ kernels: $(READY)  ## compile the CPU kernels ahead of their first use
 sanitize: $(READY)  ## the CPU kernels' tests under AddressSanitizer and UBSan (GCC)
 	$(BIN)/python -m dynroute_kernels build --sanitized
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	DYNROUTE_SANITIZE=1 $(BIN)/python -m pytest tests/test_kernels_cpu.py -k "not fork and not compiler and not status and not build"
+	DYNROUTE_SANITIZE=1 $(BIN)/python -m pytest tests/kernels/cpu/test_network.py -k "not fork and not compiler and not status and not build"
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
-	$(BIN)/python -m pytest tests/test_cuda_build.py tests/test_kernels_cuda.py tests/test_kernels_cuda_ends.py tests/test_engine_cuda.py tests/test_cuda_device.py
+	$(BIN)/python -m pytest tests/kernels/cuda/test_build.py tests/kernels/cuda/test_operators.py tests/kernels/cuda/test_ends.py tests/core/engine/test_cuda_backend.py tests/kernels/cuda/test_device.py
 
 soak: $(READY)  ## a thousand small runs in one process: does anything grow? (half an hour; results/soak)
 	$(BIN)/python benchmarks/soak.py
 
-audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. Exit codes: supply/audit.py
+audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. Exit codes: tools/audit.py
 	$(BIN)/python -m pip install --quiet --editable '.[audit]'
-	$(BIN)/python supply/audit.py
+	$(BIN)/python tools/audit.py
 
 test-minimal:  ## the core's tests with the lowest versions that pyproject.toml allows, on the oldest Python
 	$(OLDEST_PYTHON) -m venv --clear $(MINIMAL)
-	$(MINIMAL)/bin/python supply/minimal.py requirements > $(MINIMAL)/requirements.txt
+	$(MINIMAL)/bin/python tools/minimal.py requirements > $(MINIMAL)/requirements.txt
 	$(MINIMAL)/bin/python -m pip install --quiet --requirement $(MINIMAL)/requirements.txt
 	$(MINIMAL)/bin/python -m pip install --quiet --no-deps --editable .
-	$(MINIMAL)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" $$($(MINIMAL)/bin/python supply/minimal.py tests)
+	$(MINIMAL)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" $$($(MINIMAL)/bin/python tools/minimal.py tests)
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -19,8 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from dynroute_core.launch.command import ROOT, Session, open_session, parser
-from dynroute_core.runtime import (
+from dynroute_core.system.runtime import (
     EXIT_BLOCKED,
     EXIT_DONE,
     EXIT_FAILED,
@@ -29,14 +28,15 @@ from dynroute_core.runtime import (
     DynrouteError,
     pick_device,
 )
+from dynroute_suite.command.session import ROOT, Session, open_session, parser
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
-    from dynroute_core.export import Target
-    from dynroute_core.launch.forced import RouteChoice
-    from dynroute_core.launch.summary import RowResult
-    from dynroute_core.launch.supervisor import Outcome
-    from dynroute_core.plan import Plan
+    from dynroute_core.runs.plan import Plan
+    from dynroute_suite.command.export import Target
+    from dynroute_suite.command.forced_route import RouteChoice
+    from dynroute_suite.command.summary import RowResult
+    from dynroute_suite.notebook.supervisor import Outcome
 
 
 def main(words: list[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
 
 def list_rows(*, as_json: bool) -> int:
     """Shows every row."""
-    from dynroute_core.launch.summary import published_rows, published_text
+    from dynroute_suite.command.summary import published_rows, published_text
 
     print(json.dumps(published_rows(), indent=1) if as_json else published_text())
     return EXIT_DONE
@@ -81,7 +81,7 @@ def list_rows(*, as_json: bool) -> int:
 
 def show_status(arguments: Namespace) -> int:
     """Says how far runs are: those that the rest of the command names or, where it names no row, every one."""
-    from dynroute_core.launch.status_text import status_json, status_text, statuses_of
+    from dynroute_suite.status.text import status_json, status_text, statuses_of
 
     found = statuses_of(arguments)
     if arguments.json:
@@ -92,8 +92,8 @@ def show_status(arguments: Namespace) -> int:
 
 def hand_over(session: Session) -> int:
     """Hands the runs over to a cluster and says of each what happens to it."""
-    from dynroute_core.launch.cluster import submit
-    from dynroute_core.launch.summary import exit_code
+    from dynroute_suite.cluster.submit import submit
+    from dynroute_suite.command.summary import exit_code
 
     results = [*submit(session, plan_row), *session.results.values()]
     for result in results:
@@ -107,7 +107,7 @@ def hand_over(session: Session) -> int:
 
 def convert_weights(session: Session) -> int:
     """Writes the given weights in our format."""
-    from dynroute_core.launch.given import convert
+    from dynroute_suite.command.given_weights import convert
 
     target = session.arguments.convert.expanduser()
     what = convert(session.experiments[0], target)
@@ -119,7 +119,7 @@ def convert_weights(session: Session) -> int:
 
 def plan_row(session: Session, experiment: Experiment) -> Plan | None:
     """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
-    from dynroute_core.plan import plan
+    from dynroute_core.runs.plan import plan
 
     try:
         return plan(
@@ -134,7 +134,7 @@ def plan_row(session: Session, experiment: Experiment) -> Plan | None:
 
 def could_not_start(session: Session, experiment: Experiment, error: DynrouteError) -> RowResult:
     """Says why, and gives the result."""
-    from dynroute_core.launch.summary import not_started
+    from dynroute_suite.command.summary import not_started
 
     session.say(f"{session.name(experiment)}: {error}")
     state = "blocked" if error.exit_code == EXIT_BLOCKED else "failed"
@@ -146,8 +146,8 @@ def reproduce(session: Session) -> int:
 
     What is taken from another row of this command can be planned only after that row has run.
     """
-    from dynroute_core.launch.summary import as_text, exit_code, not_started
-    from dynroute_core.record import read_record
+    from dynroute_core.runs.record import read_record
+    from dynroute_suite.command.summary import as_text, exit_code, not_started
 
     plans = {session.name(each): plan_row(session, each) for each in session.experiments if not session.source(each)}
     for experiment in session.experiments:
@@ -178,9 +178,9 @@ def reproduce(session: Session) -> int:
 
 def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
     """Runs one row and says how it went."""
-    from dynroute_core.launch import rows
-    from dynroute_core.launch.summary import not_started, with_numbers
-    from dynroute_core.launch.surroundings import LOG
+    from dynroute_suite.command.summary import not_started, with_numbers
+    from dynroute_suite.notebook import row as rows
+    from dynroute_suite.notebook.sandbox import LOG
 
     result = not_started(experiment, plan)
     forced = session.options.force
@@ -211,7 +211,7 @@ def run_forced(session: Session, experiment: Experiment, own: Plan, choice: Rout
 
     With --keep-going, one that cannot start has the row's own plan.
     """
-    from dynroute_core.plan import plan
+    from dynroute_core.runs.plan import plan
 
     try:
         evaluated, options = choice.of(experiment, own, session.options)
@@ -225,8 +225,8 @@ def run_forced(session: Session, experiment: Experiment, own: Plan, choice: Rout
 
 def export_row(session: Session, result: RowResult, plan: Plan, target: Target) -> RowResult:
     """Writes a finished run's predictions; one whose export cannot be written is blocked, its record stays."""
-    from dynroute_core.export import export
-    from dynroute_core.launch.summary import shown
+    from dynroute_suite.command.export import export
+    from dynroute_suite.command.summary import shown
 
     try:
         folder = export(
@@ -244,7 +244,7 @@ def export_row(session: Session, result: RowResult, plan: Plan, target: Target) 
 
 
 def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:
-    from dynroute_core.launch.summary import shown
+    from dynroute_suite.command.summary import shown
 
     lines = [f"{result.row}: {outcome.message}"]
     if outcome.notebook:
@@ -257,8 +257,8 @@ def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:
 
 def dry_run(session: Session) -> int:
     """Says for each row where it would run, and why."""
-    from dynroute_core.launch.rows import is_fresh
-    from dynroute_core.launch.summary import exit_code, shown
+    from dynroute_suite.command.summary import exit_code, shown
+    from dynroute_suite.notebook.row import is_fresh
 
     found = []
     waiting: set[str] = set()

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
 from dynroute_core.cost import CostTable, cost_table
-from dynroute_core.engine_backend import folded
-from dynroute_core.engine_native import network_spec
+from dynroute_core.engine.backend import folded
+from dynroute_core.engine.native_backend import network_spec
 from dynroute_core.space import INITIAL, ModelConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +107,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def missing() -> str:
     """Why nothing can run here, or nothing."""
-    from dynroute_kernels.cuda_build import find_nvcc
+    from dynroute_kernels.cuda.build import find_nvcc
 
     if not torch.cuda.is_available():
         return "there is no CUDA device."
@@ -123,7 +123,7 @@ class Contest:
     """The same images, by the same routes, through everything that is compared."""
 
     def __init__(self, model: Segmenter) -> None:
-        from dynroute_kernels.cuda_network import CudaNetwork
+        from dynroute_kernels.cuda.network import CudaNetwork
 
         spec = network_spec(folded(model, torch.float32))
         self.model = model

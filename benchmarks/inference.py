@@ -20,10 +20,10 @@ from timing import RESULTS, Times, alternate, finish, machine
 
 from dynroute_core import InferenceEngine, ModelConfig, Route, RoutingSpace, Segmenter
 from dynroute_core.cost import cost_table
-from dynroute_core.engine_backend import BackendUnavailableError
-from dynroute_core.runtime import pick_device
+from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.space import INITIAL, Cell
-from dynroute_core.speed_record import Goal, Measurement
+from dynroute_core.system.runtime import pick_device
+from dynroute_suite.report.speed_record import Goal, Measurement
 
 Run = Callable[..., object]
 PARTS = ("open", "routes", "batch", "memory")

@@ -16,8 +16,8 @@ from dynroute_core.data.dataset import Sample, SegmentationDataset
 from dynroute_core.data.loader import open_dataset, train_batches
 from dynroute_core.data.transforms import TrainTransform, crop_pad, resize_shortest
 from dynroute_core.experiments import DataConfig
-from dynroute_core.plan import find_data
-from dynroute_core.speed_record import Goal
+from dynroute_core.runs.plan import find_data
+from dynroute_suite.report.speed_record import Goal
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 

@@ -15,14 +15,15 @@ from torch.nn import functional as F
 
 from dynroute_core.cell import Gate, double_size
 from dynroute_core.cost import cost_table
-from dynroute_core.engine_backend import folded
-from dynroute_core.engine_native import network_spec
-from dynroute_core.engine_rows import argmax_rows, enlarged_rows, run_rows, strips
-from dynroute_core.engine_torch import Slot, TorchBackend
+from dynroute_core.engine.backend import folded
+from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.strips import argmax_rows, enlarged_rows, run_rows, strips
+from dynroute_core.engine.torch_backend import Slot, TorchBackend
 from dynroute_core.model import Segmenter
 from dynroute_core.space import SCALES, Cell, ModelConfig, PathName
-from dynroute_kernels import NativeNetwork, NetworkSpec, reference
-from dynroute_kernels.alone import Alone, MapName
+from dynroute_kernels import NativeNetwork, NetworkSpec
+from dynroute_kernels.cpu import reference
+from dynroute_kernels.cpu.single_operation import Alone, MapName
 
 LAYER = 3  # the first whose cells have every path that their scale allows; later ones have the same sizes
 FACTOR = 0.7

@@ -3,7 +3,7 @@
 Subjects: `eager float32`, the model's own modules (NCHW, norms by themselves); `torch`, the plain torch engine's way
 (norms folded, channels-last, strips of rows); `native`, compiled. By itself an operation reads its input from memory,
 which in a whole image may still lie in the cache: `up` and `down` do there. Each compiled result is compared with
-`kernels/reference.py` before anything is timed.
+`kernels/cpu/reference.py` before anything is timed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from operation_tasks import Task, every_task
 from timing import RESULTS, alternate, finish, machine
 
-from dynroute_core.speed_record import Measurement
+from dynroute_suite.report.speed_record import Measurement
 
 # Of the largest value. Sums in another order; bfloat16 holds eight bits, and an operation rounds a few times.
 LARGEST = {"native float32": 1e-4, "native bfloat16": 0.03}

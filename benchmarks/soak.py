@@ -2,7 +2,7 @@
 
 Each run trains two iterations, evaluates with the compiled or the plain engine, writes its record, and is read again;
 rows, image sizes, crops, backends and seeds alternate, and one run of each cycle is stopped and taken up again. After
-each, garbage is collected and what the process holds is counted. The verdict's rule: `dynroute_core/soak_record.py`.
+each, garbage is collected and what the process holds is counted. The verdict's rule: `benchmarks/soak_record.py`.
 
     python benchmarks/soak.py                     # 1000 runs: a quarter of an hour; results/soak/
     python benchmarks/soak.py --runs 60           # the short form
@@ -32,27 +32,20 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dynroute_core.engine import InferenceEngine  # noqa: E402
-from dynroute_core.engine_backend import BackendName, BackendUnavailableError  # noqa: E402
+from soak_figures import soak_figure, soak_lines  # noqa: E402
+from soak_record import SOAK_SCHEMA, Series, SoakRecord, Unit, fewest_runs, write_soak  # noqa: E402
+
+from dynroute_core.engine.backend import BackendName, BackendUnavailableError  # noqa: E402
+from dynroute_core.engine.inference import InferenceEngine  # noqa: E402
 from dynroute_core.experiments import Experiment, experiment, with_settings  # noqa: E402
 from dynroute_core.model import Segmenter  # noqa: E402
-from dynroute_core.pipeline import Progress, run  # noqa: E402
-from dynroute_core.plan import find_data  # noqa: E402
-from dynroute_core.record import (  # noqa: E402
-    CHECKPOINT,
-    CURVE,
-    RECORD,
-    ROUTES,
-    read_curve,
-    read_record,
-    read_routes,
-)
-from dynroute_core.report.soak_figures import soak_figure, soak_lines  # noqa: E402
-from dynroute_core.report.style import standalone  # noqa: E402
-from dynroute_core.runtime import commit, device_name, versions, write_whole  # noqa: E402
-from dynroute_core.soak_record import SOAK_SCHEMA, Series, SoakRecord, Unit, fewest_runs, write_soak  # noqa: E402
-from dynroute_core.weights import give_weights  # noqa: E402
+from dynroute_core.runs.pipeline import Progress, run  # noqa: E402
+from dynroute_core.runs.plan import find_data  # noqa: E402
+from dynroute_core.runs.record import CHECKPOINT, CURVE, RECORD, ROUTES, read_curve, read_record, read_routes  # noqa: E402
+from dynroute_core.system.runtime import commit, device_name, versions, write_whole  # noqa: E402
+from dynroute_core.weights.files import give_weights  # noqa: E402
 from dynroute_kernels import NativeNetwork  # noqa: E402
+from dynroute_suite.figures.style import standalone  # noqa: E402
 
 RESULTS = ROOT / "results" / "soak"
 TINY = {

@@ -17,10 +17,10 @@ from timing import RESULTS, alternate, finish, machine
 from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter
 from dynroute_core.profiles import DEMO_CAMVID
-from dynroute_core.runtime import pick_device
 from dynroute_core.space import ModelConfig
-from dynroute_core.speed_record import Goal, Measurement
+from dynroute_core.system.runtime import pick_device
 from dynroute_core.train import StepState, TrainConfig, Trainer
+from dynroute_suite.report.speed_record import Goal, Measurement
 
 SUBJECTS = {
     "plain NCHW float32": (False, False),

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynroute_core.engine import InferenceEngine
+    from dynroute_core.engine.inference import InferenceEngine
     from dynroute_core.experiments import ROWS, Experiment, experiment
     from dynroute_core.model import RoutingOutput, Segmenter
     from dynroute_core.space import Cell, ModelConfig, Route, RoutingSpace

@@ -17,8 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynroute_core.reading import decode_json, open_regular
-from dynroute_core.runtime import BlockedError, write_whole
+from dynroute_core.system.runtime import BlockedError, write_whole
+from dynroute_core.system.strict_json import decode_json, open_regular
 
 FORMAT = "dynroute-checkpoint-1"
 MAX_MB = 4 << 10  # Layer33 with its momenta has 0.3 GB

@@ -20,8 +20,8 @@ from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.distributed import Team
-from dynroute_core.engine import InferenceEngine
-from dynroute_core.engine_backend import BackendName
+from dynroute_core.engine.backend import BackendName
+from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import Routing, RoutingOutput
 from dynroute_core.profiles import PUBLISHED_SCALES

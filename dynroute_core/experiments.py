@@ -36,12 +36,12 @@ from dynroute_core.cost import cost_table
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
-from dynroute_core.runtime import UsageError, suggest
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
+from dynroute_core.system.runtime import UsageError, suggest
 from dynroute_core.train import TrainConfig
-from dynroute_core.weights import Weights
+from dynroute_core.weights.files import Weights
 
 Profile = Literal["smoke", "demo", "full"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from dynroute_core.reading import decode_json
-from dynroute_core.runtime import UsageError, suggest
+from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.strict_json import decode_json
 
 FIXED = ("row", "title", "profile")
 # null takes a budget away, {"weight": ..., "target": ...} gives one; the others likewise.

@@ -4,8 +4,8 @@ What each operation computes: `README.md`, and in plain torch `reference.py`. So
 `build.py`.
 """
 
-from dynroute_kernels.build import BuildError
-from dynroute_kernels.network import (
+from dynroute_kernels.cpu.build import BuildError
+from dynroute_kernels.cpu.network import (
     CellSpec,
     ConvSpec,
     GateSpec,

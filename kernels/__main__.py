@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from dynroute_kernels import build
-from dynroute_kernels.network import ISA_VARIABLE
+from dynroute_kernels.cpu import build
+from dynroute_kernels.cpu.network import ISA_VARIABLE
 
 
 def main() -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from sample_tiny_runs import TINY
 
-from dynroute_core import pipeline
 from dynroute_core.experiments import Experiment
+from dynroute_core.runs import pipeline
+from support.sample_tiny_runs import TINY
 
 torch.set_num_threads(1)
 # The same examples every time, and none refused because the machine was busy; nothing is kept on disk.
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def smoke_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke profile's generated data, made once."""
     from dynroute_core.experiments import experiment
-    from dynroute_core.plan import find_data
+    from dynroute_core.runs.plan import find_data
 
     here = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("streets"))
@@ -49,7 +49,7 @@ def tiny() -> Experiment:
 
 @pytest.fixture(scope="module")
 def finished(tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
-    from dynroute_core.pipeline import run
+    from dynroute_core.runs.pipeline import run
 
     return run(tiny, data_root=smoke_streets, out=tmp_path_factory.mktemp("whole"), device="cpu")
 

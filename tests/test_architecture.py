@@ -1,170 +1,192 @@
-"""Imports go downwards only: the table of the README's architecture section, held to the source."""
+"""The walls between the rooms of the house, by path, held to the source: who may import whom."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FACES = ("dynroute_core", "dynroute_suite", "dynroute_kernels")  # packages' own names, open to all who may see them
+PACKAGES = {"dynroute_core": "dynroute_core", "dynroute_suite": "dynroute_suite", "dynroute_kernels": "kernels"}
+CORE = ("core/system", "core/data", "core", "core/engine", "core/weights", "core/runs")
 
-# Level by module; within a level only the listed imports are allowed (importer → imported).
-LEVELS = {
-    "space": 0,
-    "published": 0,
-    "profiles": 0,
-    "marks": 0,
-    "reading": 0,
-    "record": 0,
-    "runtime": 0,
-    "settings": 0,
-    "soak_record": 0,
-    "speed_record": 0,
-    "signals": 0,
-    "cost": 1,
-    "static_routes": 1,
-    "route_files": 2,
-    "operations": 2,
-    "cell": 2,
-    "model": 2,
-    "data": 2,
-    "losses": 3,
-    "metrics": 3,
-    "checkpoint": 3,
-    "nonfinite": 1,
-    "distributed": 3,
-    "original": 3,
-    "weights": 3,
-    "engine": 3,
-    "engine_backend": 3,
-    "engine_rows": 3,
-    "engine_torch": 3,
-    "engine_native": 3,
-    "engine_cuda": 3,
-    "train": 4,
-    "evaluate": 4,
-    "curve": 4,
-    "experiments": 5,
-    "common": 6,
-    "plan": 6,
-    "outcome": 6,
-    "attempt": 6,
-    "pipeline": 6,
-    "export": 6,
-    "pretrain": 6,
-    "launch": 6,
-    "report": 6,
-    "book": 7,
-    "explore": 6,
+# Room → the rooms that it may import beside itself. A room is a package's folder; "core" is what lies at the core's top.
+WALLS: dict[str, tuple[str, ...]] = {
+    "kernels": (),
+    "core/system": (),
+    "core/data": ("core/system",),
+    "core": ("core/system", "core/data"),
+    "core/engine": ("core/system", "core", "kernels"),
+    "core/weights": ("core/system", "core"),
+    "core/runs": CORE,
+    "suite/report": CORE,
+    "suite/figures": (*CORE, "suite/report"),
+    "suite/notebook": CORE,
+    "suite/workers": ("core/system", "core", "core/runs", "suite/notebook"),
+    "suite/command": (*CORE, "suite/notebook", "suite/report"),
+    "suite/cluster": ("core/system", "core", "core/runs", "suite/notebook", "suite/command"),
+    "suite/status": (
+        "core/system",
+        "core",
+        "core/runs",
+        "suite/notebook",
+        "suite/command",
+        "suite/cluster",
+        "suite/report",
+    ),
+    "suite/book": (*CORE, "suite/report", "suite/figures", "suite/notebook"),
+    "suite/explore": (*CORE, "suite/report", "suite/figures"),
+    "suite/pretraining": ("core/system", "core/data", "core", "core/weights", "core/runs"),
 }
-SIDEWAYS = {
-    ("reading", "runtime"),
-    ("record", "marks"),
-    ("record", "reading"),
-    ("record", "runtime"),
-    ("settings", "reading"),
-    ("settings", "runtime"),
-    ("soak_record", "reading"),
-    ("speed_record", "reading"),
-    ("signals", "runtime"),
-    ("cell", "operations"),
-    ("model", "cell"),
-    ("model", "operations"),
-    ("engine", "engine_backend"),
-    ("engine", "engine_torch"),
-    ("engine_torch", "engine_backend"),
-    ("engine_torch", "engine_rows"),
-    ("engine_native", "engine_backend"),
-    ("engine_cuda", "engine_backend"),
-    ("engine_cuda", "engine_native"),
-    ("original", "checkpoint"),
-    ("weights", "checkpoint"),
-    ("weights", "original"),
-    ("curve", "train"),
-    ("plan", "common"),
-    ("attempt", "common"),
-    ("attempt", "outcome"),
-    ("attempt", "plan"),
-    ("pipeline", "attempt"),
-    ("pipeline", "common"),
-    ("pipeline", "plan"),
-    ("export", "pipeline"),
-    ("export", "plan"),
-    ("launch", "outcome"),
-    ("launch", "export"),
-    ("launch", "pipeline"),
-    ("launch", "plan"),
-    ("launch", "report"),
-    ("explore", "report"),
+# Still open: what goes through a wall since before there was one.
+KNOWN = {
+    ("dynroute_core.evaluate", "dynroute_core.engine.backend"),
+    ("dynroute_core.evaluate", "dynroute_core.engine.inference"),
+    ("dynroute_core.experiments", "dynroute_core.weights.files"),
+    ("dynroute_suite.command.cluster_options", "dynroute_suite.cluster.submission"),
+    ("dynroute_suite.command.summary", "dynroute_suite.command.seeds"),
+    ("dynroute_suite.report.markup", "dynroute_suite.figures.style"),
+    ("dynroute_suite.report.seeds", "dynroute_suite.figures.style"),
 }
-DATA_LEVELS = {"labels": 0, "dataset": 1, "transforms": 2, "cityscapes": 3, "camvid": 3, "streets": 3, "loader": 4}
+SOURCES = sorted(path for folder in PACKAGES.values() for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports(path: Path) -> list[str]:
-    """Every module of ours that a file imports at run time, in full, relative imports resolved."""
-    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
-    found = []
+def module_of(path: Path) -> str:
+    """The name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = next(package for package, folder in PACKAGES.items() if folder == parts[0])
+    return ".".join([package, *(part for part in parts[1:] if part != "__init__")])
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def room(module: str) -> str:
+    """The room that a module stands in."""
+    package, *inner = module.split(".")
+    if package == "dynroute_kernels":
+        return "kernels"
+    short = package.removeprefix("dynroute_")
+    is_folder = MODULES[module].name == "__init__.py" if module in MODULES else False
+    return f"{short}/{inner[0]}" if len(inner) > 1 or (inner and is_folder) else short
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module of ours that a file imports, wherever in the file; for the type checker alone counts too."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module or "") if part)
-            found += [module, *(f"{module}.{alias.name}" for alias in node.names)] if node.level else [module]
-    return [name for name in found if name.startswith("dynroute_core.")]
+            assert not node.level, f"{path}: imports of ours are absolute"
+            module = node.module or ""
+            found |= {whole if (whole := f"{module}.{alias.name}") in MODULES else module for alias in node.names}
+    return frozenset(name for name in found if name.partition(".")[0] in PACKAGES)
 
 
-def part(module: str) -> str:
-    return module.split(".")[1]
-
-
-SOURCES = sorted(path for path in (ROOT / "dynroute_core").rglob("*.py") if path.name != "__init__.py")
-
-
-def violations(here: str, imported: list[str]) -> list[str]:
-    """The imports that `here` must not have."""
+def violations(module: str, imported: frozenset[str]) -> list[str]:
+    """The imports that would go through a wall."""
+    here = room(module)
     return [
-        f"{here} (level {LEVELS[here]}) imports {there} (level {LEVELS[there]})"
-        for there in {part(module) for module in imported}
-        if there in LEVELS and there != here and LEVELS[there] >= LEVELS[here] and (here, there) not in SIDEWAYS
+        f"{module} ({here}) imports {there} ({room(there)})"
+        for there in sorted(imported)
+        if room(there) not in (here, *WALLS.get(here, ())) and there not in FACES and (module, there) not in KNOWN
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT / "dynroute_core").as_posix())
-def test_imports_go_downwards(path: Path) -> None:
-    here = part(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    assert here in LEVELS, f"{here} has no level: add it to the table here and in the README"
-    assert not violations(here, imports(path))
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_keep_to_the_walls(module: str) -> None:
+    assert module in FACES or room(module) in WALLS, f"{room(module)} has no line in WALLS"
+    assert module in FACES or not violations(module, imports(MODULES[module]))
 
 
-def test_the_rule_can_fire() -> None:
-    assert violations("space", ["dynroute_core.train"])
-    assert violations("train", ["dynroute_core.evaluate"])
-    assert not violations("train", ["dynroute_core.model"])
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("dynroute_core.space", "dynroute_core.runs.record"),
+        ("dynroute_core.system.errors", "dynroute_core.cell"),
+        ("dynroute_core.train", "dynroute_suite.report.seeds"),
+        ("dynroute_core.runs.record", "dynroute_suite.report.seeds"),
+        ("dynroute_core.train", "dynroute_core.engine.inference"),
+        ("dynroute_suite.report.tables", "dynroute_suite.figures.style"),
+        ("dynroute_kernels.cache", "dynroute_core.space"),
+    ],
+)
+def test_the_walls_can_be_hit(module: str, imported: str) -> None:
+    assert violations(module, frozenset([imported]))
 
 
-def test_data_imports_go_downwards() -> None:
-    for path in (ROOT / "dynroute_core" / "data").glob("*.py"):
-        here = path.stem.split("_")[0]
-        if here not in DATA_LEVELS:
-            continue
-        for module in imports(path):
-            names = module.split(".")
-            if names[1] == "data" and len(names) > 2 and (there := names[2].split("_")[0]) in DATA_LEVELS:
-                assert there == here or DATA_LEVELS[there] < DATA_LEVELS[here], f"{path.name} imports {module}"
+def circle(graph: dict[str, frozenset[str]]) -> list[str]:
+    """One circle of imports, or none."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(module: str) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        path.append(module)
+        for there in sorted(graph.get(module, ())):
+            if there != module and (found := visit(there)):
+                return found
+        path.pop()
+        done.add(module)
+        return []
+
+    for module in graph:
+        if found := visit(module):
+            return found
+    return []
+
+
+def test_no_circle_of_imports() -> None:
+    graph = {
+        module: frozenset(there for there in imports(path) if (module, there) not in KNOWN)
+        for module, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    assert not circle(graph)
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle({"a": frozenset("b"), "b": frozenset("c"), "c": frozenset("a")}) == ["a", "b", "c", "a"]
+    assert not circle({"a": frozenset("bc"), "b": frozenset("c"), "c": frozenset()})
+
+
+def test_no_test_file_imports_another() -> None:
+    importers = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        names = [
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        ]
+        if found := [name for name in names if re.search(r"(^|\.)(test_\w+|conftest)$", name)]:
+            importers[path.name] = found
+    assert not importers
 
 
 def test_the_core_needs_no_jupyter() -> None:
-    """Importing the core pulls in neither papermill nor Jupyter nor plotting."""
-    import subprocess
-    import sys
-
+    """Importing the core pulls in neither papermill nor Jupyter nor plotting, nor the suite."""
     code = (
-        "import sys, dynroute_core, dynroute_core.pipeline, dynroute_core.launch\n"
-        "print([m for m in sys.modules if m.split('.')[0] in "
-        "('papermill', 'nbclient', 'nbformat', 'jupyter_client', 'IPython', 'ipywidgets', 'matplotlib', 'pandas')])"
+        "import sys, dynroute_core, dynroute_core.runs.pipeline\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('papermill', 'nbclient', 'nbformat', 'jupyter_client', "
+        "'IPython', 'ipywidgets', 'matplotlib', 'pandas', 'dynroute_suite')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"
@@ -173,7 +195,7 @@ def test_the_core_needs_no_jupyter() -> None:
 def test_names_of_the_original_stay_in_one_file() -> None:
     there = re.compile(r"all_cell_list|gate_conv_beta|layer_decoder_list|sem_seg_head")
     holders = [path.name for path in SOURCES if there.search(path.read_text())]
-    assert holders == ["original.py"]
+    assert holders == ["released_names.py"]
 
 
 def test_no_file_outgrows_one_sitting() -> None:
@@ -181,10 +203,14 @@ def test_no_file_outgrows_one_sitting() -> None:
     assert not long
 
 
+def test_every_package_is_installed() -> None:
+    """pyproject.toml lists every folder with sources, so that an installed package lacks none."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    assert {module for module, path in MODULES.items() if path.name == "__init__.py"} <= listed
+
+
 def test_dependencies_of_conda_and_pip_agree() -> None:
     """environment.yml lists exactly the packages and bounds of pyproject.toml (torch's conda name is pytorch)."""
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = set(project["dependencies"])
     for extra in project["optional-dependencies"].values():

@@ -1,7 +1,7 @@
 // The route explorer: what of a recorded route stays open at another threshold, and what that costs.
 //
 // The first part is arithmetic on the page's data, free of the page; tests run it in Node and hold it to the Python code
-// that it repeats (dynroute_core/report/threshold.py, cost.py, numbers.py). The second part draws and listens.
+// that it repeats (dynroute_suite/report/threshold.py, cost.py, numbers.py). The second part draws and listens.
 "use strict";
 
 const dynroute = (() => {

@@ -1,6 +1,6 @@
 // The entry points: one launch for up to kMostProblems problems of a kind, for all images of a batch (blockIdx.z).
 //
-// Each returns 0, or the CUDA error of the launch. Shapes, types and devices have been checked before (kernels/cuda_ops.py);
+// Each returns 0, or the CUDA error of the launch. Shapes, types and devices have been checked before (kernels/cuda/operators.py);
 // nothing here waits for the device. floats: 1 where maps and weights are float32, 0 where they are bf16.
 #include "assemble.cuh"
 #include "dense.cuh"

@@ -1,4 +1,4 @@
-// What each operator takes: pointers and sizes, no torch. `kernels/cuda_problems.py` mirrors these structs.
+// What each operator takes: pointers and sizes, no torch. `kernels/cuda/problems.py` mirrors these structs.
 //
 // Maps are N×H×W×C, channels innermost, C a multiple of 16 (the network pads with zeros). Weights of a 1×1 convolution
 // are inputs × outputs. T is bf16 or float; sums, biases, depthwise weights and gates are float32.

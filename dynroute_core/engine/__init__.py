@@ -1,0 +1,1 @@
+"""Fast inference: the network of `model.py` without what need not be computed."""

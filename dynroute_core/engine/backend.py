@@ -1,0 +1,80 @@
+"""The seam of the engine: what a backend takes and gives, and the folded network that every backend starts from.
+
+A backend runs one image at a time; `engine.py` checks, loops over the batch and assembles. Backends: `engine_torch.py`
+(plain torch, anywhere), `engine_native.py` (compiled for the CPU), `engine_cuda.py`. Each offers `load`, a `Loader`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from dynroute_core.cell import RouteFactors
+from dynroute_core.model import Segmenter
+from dynroute_core.operations import ConvNorm
+from dynroute_core.system.runtime import BlockedError
+
+BackendName = Literal["auto", "torch", "native", "cuda"]
+
+
+class BackendUnavailableError(BlockedError):
+    """A backend that cannot run here, or not this network; the text says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class ForcedRoute:
+    """A forced route of one image. opened: per path, in the order of `RoutingSpace.all_paths`; factors: 1 for each, or
+    what the gates compute."""
+
+    opened: tuple[bool, ...]
+    factors: RouteFactors
+
+
+@dataclass(frozen=True)
+class ImageGates:
+    """One image's gates, on the engine's device. factors: (paths,) as applied, in the order of `all_paths`, float32 or
+    float64; states: (cells,) uint8, OPEN, CLOSED or DEAD, in forward order."""
+
+    factors: Tensor
+    states: Tensor
+
+
+class Backend(Protocol):
+    """Runs one image, 1×3×H×W BGR 0..255 of any dtype and any H, W ≥ 1, without a gradient; writes into `out`."""
+
+    def describe(self) -> str:
+        """Name, dtype and what of the machine it uses, for records: `torch float32, AVX512, 2 threads`."""
+
+    def logits(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
+        """out: K×H×W, contiguous, float32 (float64 where the engine's dtype is)."""
+
+    def labels(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
+        """out: H×W uint8, contiguous: the argmax of what `logits` gives, which is never held at full size."""
+
+
+Loader = Callable[[Segmenter, torch.dtype], Backend]
+"""(folded network, dtype of weights and activations) → a backend on the network's device.
+
+Raises BackendUnavailableError. The network is the backend's to keep or to change.
+"""
+
+
+def folded(model: Segmenter, dtype: torch.dtype) -> Segmenter:
+    """A frozen copy in evaluation, every norm folded into its convolution; float64 where dtype is, else float32."""
+    network = copy.deepcopy(model).eval().requires_grad_(False).double()  # rounds once, after folding
+    fold_batch_norms(network)
+    return network.to(torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Replaces the norm of every ConvNorm inside `network`, in place, by weights of its convolution."""
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]

@@ -1,0 +1,95 @@
+"""`run(experiment)` → Record: found again, taken up, or made anew by an `Attempt`.
+
+A run lives in `OUT/ROW/PROFILE-DATA-seedK-KEY/`. Its key is a hash of the settings, the data's fingerprints and the
+sources, so a finished record is reused only where it would come out again, and nothing is ever overwritten by another
+setting's run. An interrupted run goes on from its checkpoint: the same command finishes it, with the record it would
+have had.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynroute_core.data.loader import eval_samples
+from dynroute_core.distributed import ALONE, Team
+from dynroute_core.experiments import Experiment
+from dynroute_core.runs.attempt import Attempt, Progress, Report
+from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
+from dynroute_core.runs.plan import Plan, find_data, ingredients, open_data, plan, plan_opened, require_route, settled
+from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES, Record, read_record
+from dynroute_core.system.runtime import pick_device, remove_stale, write_whole
+from dynroute_core.system.signals import Signals, locked
+
+WRITTEN = (PLAN, OPEN_PATHS, CHECKPOINT, CURVE, ROUTES, "*.png", RECORD)  # by a run, in a folder that notebooks share
+
+__all__ = ["Plan", "Progress", "Report", "Run", "find_data", "plan", "run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    record: Record
+    reused: bool
+    reason: str
+
+    @classmethod
+    def of(cls, planned: Plan, *, reused: bool) -> Run:
+        """The run of a plan whose record is written. Raises BlockedError where that cannot be read."""
+        return cls(planned.folder, read_record(planned.folder / RECORD), reused, planned.reason)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    data_root: Path | None = None,
+    out: Path = Path("runs"),
+    device: str = "auto",
+    force: bool = False,
+    report: Report | None = None,
+    team: Team = ALONE,
+) -> Run:
+    """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
+    team: the processes that call this together, of which the first alone writes files (`launch.elastic` starts them).
+
+    Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
+    NonFiniteLossError, and KeyboardInterrupt on SIGINT and SIGTERM, after writing a checkpoint.
+    """
+    say = report or (lambda progress: None)
+    chosen_device = pick_device(device)
+    say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
+    data = open_data(experiment, data_root)
+    experiment = settled(experiment, data, out)
+    planned = plan_opened(experiment, data, out, force=force)
+    if planned.finished:
+        return Run.of(planned, reused=True)
+    planned.folder.mkdir(parents=True, exist_ok=True)
+    with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
+        with team.leader_first():
+            # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)
+            planned = plan_opened(experiment, data, out, force=force)
+            if planned.finished:
+                return Run.of(planned, reused=True)
+            if team.leads:
+                remove_stale(planned.folder, WRITTEN)
+                if force:
+                    for name in (RECORD, CHECKPOINT, CURVE, OPEN_PATHS):
+                        (planned.folder / name).unlink(missing_ok=True)
+                write_whole(planned.folder / PLAN, json.dumps(ingredients(experiment, data), indent=1).encode())
+            if experiment.common is not None:
+                images, total = eval_samples(data.train, experiment.data.workers), len(data.train)
+                experiment = common_network(
+                    experiment,
+                    images,
+                    data.train_fingerprint,
+                    planned.folder,
+                    chosen_device,
+                    each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+                )
+                require_route(experiment)
+        record = Attempt(experiment, data, planned, chosen_device, say, signals, team).finish()
+    return Run(planned.folder, record, False, planned.reason)

@@ -1,0 +1,1 @@
+"""Weights from files, and the parameter names of the released checkpoints."""

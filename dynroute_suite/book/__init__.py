@@ -1,0 +1,11 @@
+"""Builds the book from `results/` and the sources: no network, no GPU, no data, no training.
+
+```
+book/ (prose, configuration) ─┐
+report/fragments_*.py ────────┼─▶ OUT/source ─▶ jupyter-book, warnings are errors ─▶ OUT/html ─▶ pdf
+results/ ─▶ notebooks/row.ipynb ┘
+```
+
+`python -m dynroute_suite.book` builds, `... serve` shows it, `... pdf` prints it. Every build starts from an empty
+folder: a page that an earlier build left behind could show a number that is no longer true.
+"""

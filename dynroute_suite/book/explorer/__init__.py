@@ -1,0 +1,1 @@
+"""The route explorer: its data and its page."""

@@ -1,0 +1,1 @@
+"""Generated parts of the book's pages, a module for each chapter."""

@@ -1,0 +1,243 @@
+"""What the book's pages on routes include: the gallery, the explorer, and what goes with an image's cost.
+
+From committed records alone. Photographs of CamVid and Cityscapes are not part of the repository and never shown;
+examples of generated streets are, where a run brought them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from urllib.parse import quote
+
+from dynroute_core.runs.record import EXAMPLES, example_names
+from dynroute_suite.book.explorer.data import explorer_json, shipped_images
+from dynroute_suite.book.explorer.page import explorer_block
+from dynroute_suite.figures.diagram import legend_picture, mean_route_diagram, small_diagram
+from dynroute_suite.figures.examples import example_figure
+from dynroute_suite.figures.relations import class_correlation_figure, cost_in_order_figure
+from dynroute_suite.figures.style import Picture
+from dynroute_suite.report.flow import image_route
+from dynroute_suite.report.numbers import NOTHING, macs_text, percent, share_text, signed
+from dynroute_suite.report.relations import (
+    CONFIDENCE,
+    RARE_SHARE,
+    Relation,
+    class_relations,
+    cost_relations,
+    neighbours_correlation,
+    sequences,
+    small_things,
+)
+from dynroute_suite.report.routed_runs import Run, routed_runs
+from dynroute_suite.report.tables import escape_markdown, markdown_table
+
+NO_RUNS = "No record of a network with gates is committed yet."
+SHOWN_FROM = "streets"  # the only data set whose pictures may be shown: it is generated
+HARDLY = 0.01  # of the mean: runs whose images differ by less say nothing about what makes an image dear
+
+
+def explorer() -> str:
+    runs = routed_runs()
+    return explorer_block(runs) if runs else NO_RUNS
+
+
+def explorer_facts() -> str:
+    runs = routed_runs()
+    size = len(explorer_json(runs)) / 1024
+    images = sum(len(shipped_images(run)) for run in runs)
+    names = ", ".join(escape_markdown(run.record.label) for run in runs)
+    return f"On this page: {images} routes of {len(runs)} records ({names}), {size:.0f} KB of data."
+
+
+def gallery() -> str:
+    """Per record the mean route, and the cheapest, the median and the dearest image's."""
+    runs = routed_runs()
+    if not runs:
+        return NO_RUNS
+    return "\n\n".join(_gallery_of(run) for run in runs)
+
+
+def _gallery_of(run: Run) -> str:
+    costs = run.record.costs
+    mean = mean_route_diagram(
+        run.routes, config=run.config, height=costs.nominal_height, width=costs.nominal_width, title="Mean route"
+    )
+    cards = "".join(_card(run, role, name) for role, name in example_names(run.record).items())
+    words = (
+        f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
+        f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
+        f"{100 * _spread(run):.1f} % between the cheapest and the dearest. "
+        f"[Record]({run.address}), [page of the row](/rows/{quote(run.record.row)}.ipynb)."
+    )
+    parts = [f"## {_heading(run)}", words]
+    parts += [block(mean.html), block(f'<div class="dr-grid">{cards}</div>')]
+    parts += [block(picture.html) for picture in _photographs(run)]
+    return "\n\n".join(parts)
+
+
+def _heading(run: Run) -> str:
+    record = run.record
+    return escape_markdown(f"{record.row}, {record.profile} on {record.data.name}, seed {record.seed}")
+
+
+def _card(run: Run, role: str, name: str) -> str:
+    costs = run.record.costs
+    drawn = small_diagram(
+        run.routes,
+        [image_route(run.routes, name)],
+        config=run.config,
+        height=costs.nominal_height,
+        width=costs.nominal_width,
+        title=role.capitalize(),
+    )
+    miou = next(image.miou_percent for image in run.record.images if image.name == name)
+    address = f"explorer.html#record={quote(run.identity)}&amp;image={quote(name)}"
+    shown = f'<a href="{address}">{escape(name)}</a>, mIoU {percent(miou)} %'
+    return f'<div class="dr-card">{drawn.html}<p>{shown}</p></div>'
+
+
+def _photographs(run: Run) -> list[Picture]:
+    """Image, truth, prediction and errors of the examples, where the run's pictures may be shown and are there."""
+    if run.record.data.name != SHOWN_FROM or not (run.folder / EXAMPLES).is_dir():
+        return []
+    return [example_figure(run.folder, run.record, run.routes, role) for role in example_names(run.record)]
+
+
+def mean_routes() -> str:
+    """The mean route of every record side by side, cheapest first."""
+    runs = sorted(routed_runs(), key=lambda run: run.record.costs.paper.mean_macs)
+    cards = []
+    for run in runs:
+        costs = run.record.costs
+        drawn = small_diagram(
+            run.routes,
+            run.routes.images,
+            config=run.config,
+            height=costs.nominal_height,
+            width=costs.nominal_width,
+            title=run.record.row,
+        )
+        label = f"{run.record.profile} profile, {run.record.data.name}, seed {run.record.seed}"
+        cards.append(f'<div class="dr-card">{drawn.html}<p>{escape(label)}</p></div>')
+    if not cards:
+        return NO_RUNS
+    return block(f'<div class="dr-grid">{"".join(cards)}</div>') + "\n\n" + block(legend_picture().html)
+
+
+def cost_spread() -> str:
+    """How far the images of each record differ in cost."""
+    lines = []
+    for run in routed_runs():
+        cost = run.record.costs.paper
+        lines.append(
+            [
+                run.record.label,
+                str(len(run.record.images)),
+                macs_text(cost.mean_macs),
+                share_text(cost.mean_macs / cost.all_open_macs),
+                f"{100 * _spread(run):.1f} %",
+                str(len({image.states for image in run.routes.images})),
+            ]
+        )
+    heads = [
+        "record",
+        "images",
+        "mean cost",
+        "of all open",
+        "dearest − cheapest, of the mean",
+        "patterns of open cells",
+    ]
+    return markdown_table(heads, lines) if lines else NO_RUNS
+
+
+def cost_relations_table() -> str:
+    """What goes with the cost, per record whose images differ, with n, interval and effect."""
+    runs = routed_runs()
+    if not any(map(_differs, runs)):
+        return NO_RUNS
+    interval = f"{100 * CONFIDENCE:.0f} % interval"
+    heads = ["property of the image", "n", "rank correlation", interval, "leaves out 0", "effect on cost"]
+    parts = []
+    for run in filter(_differs, runs):
+        table = markdown_table(heads, [_relation_cells(one) for one in cost_relations(run)])
+        parts.append(f"**{escape_markdown(run.record.label)}**\n\n{table}")
+    alike = [run.record.label for run in runs if not _differs(run)]
+    if alike:
+        words = f"Left out, because their images differ by less than {100 * HARDLY:.0f} % in cost: {', '.join(alike)}."
+        parts.append(escape_markdown(words))
+    return "\n\n".join(parts)
+
+
+def _relation_cells(one: Relation) -> list[str]:
+    if one.rho is None:
+        return [f"{one.name}, alike in all", str(one.n), NOTHING, NOTHING, NOTHING, NOTHING]
+    return [
+        one.name,
+        str(one.n),
+        signed(one.rho, 2),
+        f"{signed(one.low, 2)} to {signed(one.high, 2)}",
+        "yes" if one.clear else "no",
+        f"{signed(one.effect_percent)} %",
+    ]
+
+
+def _spread(run: Run) -> float:
+    cost = run.record.costs.paper
+    return (cost.max_macs - cost.min_macs) / cost.mean_macs
+
+
+def _differs(run: Run) -> bool:
+    return _spread(run) >= HARDLY
+
+
+def cost_by_class() -> str:
+    """Per record whose images differ: each class's correlation, in words and as a figure, and costs in order."""
+    parts = []
+    for run in routed_runs():
+        parts.append(f"### {_heading(run)}")
+        if not _differs(run):
+            parts.append(
+                f"Its images differ by {100 * _spread(run):.1f} % in cost: there is next to nothing to explain, and a "
+                "correlation over so little would mislead. None is shown."
+            )
+            continue
+        parts += [_class_words(run), block(class_correlation_figure(run).html), block(cost_in_order_figure(run).html)]
+    return "\n\n".join(parts) if parts else NO_RUNS
+
+
+def _class_words(run: Run) -> str:
+    found = [one for one in class_relations(run) if one.rho is not None]
+    clear = [one for one in found if one.clear]
+    chance = (1 - CONFIDENCE) * len(found)
+    strongest = max(found, key=lambda one: abs(one.rho or 0.0))
+    name, small = escape_markdown(strongest.name), ", ".join(map(escape_markdown, small_things(run)))
+    beside = neighbours_correlation(run)
+    near = "" if beside is None else f" Costs of neighbouring images correlate with {signed(beside, 2)}."
+    return (
+        f"{len(clear)} of {len(found)} classes have an interval that leaves out 0; by chance alone about "
+        f"{chance:.1f} would. The strongest is {name} ({signed(strongest.rho or 0.0, 2)}): the "
+        f"quarter of the images with most of it costs {signed(strongest.effect_percent)} % of the mean against the "
+        f"quarter with least. The {strongest.n} images come from {_count(sequences(run), 'sequence')}.{near} Small "
+        f"things are here: {small} (each under {100 * RARE_SHARE:.0f} % of all pixels)."
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def block(html: str) -> str:
+    """HTML as a raw block of a Markdown page: it ends at the first blank line, so there may be none."""
+    return "\n".join(line for line in html.splitlines() if line.strip())
+
+
+FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    "routes-explorer": explorer,
+    "routes-explorer-facts": explorer_facts,
+    "routes-gallery": gallery,
+    "routes-means": mean_routes,
+    "routes-cost-spread": cost_spread,
+    "routes-cost-relations": cost_relations_table,
+    "routes-cost-classes": cost_by_class,
+}

@@ -1,0 +1,1 @@
+"""Rows and seeds handed over to a cluster."""

@@ -1,0 +1,1 @@
+"""Numbers as pictures; every picture has a text alternative."""

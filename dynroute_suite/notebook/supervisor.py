@@ -1,0 +1,288 @@
+"""Starts the child process of one notebook, watches it, stops it, and judges how it ended.
+
+What papermill notes in the notebook is not believed: it marks cells of a kernel that died as completed. A run is done
+when the child left with 0 and the caller's `check` finds what the run was to leave.
+
+Stopping, on Ctrl-C, SIGTERM, SIGHUP or the time limit, goes in steps: SIGINT, so that the cell can write a checkpoint;
+again after half the patience; SIGTERM; SIGKILL to the child's and the kernel's process groups. A second signal skips to
+SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from dynroute_core.system.runtime import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    DynrouteError,
+    remove_stale,
+    write_whole,
+)
+from dynroute_suite.notebook import child
+from dynroute_suite.notebook import document as notebook
+from dynroute_suite.notebook.progress import Display, Tail
+from dynroute_suite.notebook.sandbox import (
+    LOOK_EVERY_S,
+    collected_signals,
+    environment,
+    open_log,
+    scratch_folder,
+    shorten,
+)
+
+DONE_NOTEBOOK, FAILED_NOTEBOOK = "row.ipynb", "failed.ipynb"
+
+_HINTS = {
+    "DeadKernelError": "The kernel died, which is most often memory: close other programs, or run a smaller profile.",
+    "NoSuchKernel": "The environment has no Jupyter kernel: install ipykernel in it.",
+    "CellTimeoutError": "A cell ran longer than its limit.",
+    "MemoryError": "Memory ran out: close other programs, or run a smaller profile.",
+    "OutOfMemoryError": "GPU memory ran out: --set train.batch=..., or --device cpu.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One notebook to run. name: of the row, for people. folder: where its files go. resets: see `notebook.Dress`.
+    patience_s: how long an interrupt, then a SIGTERM, may take."""
+
+    name: str
+    title: str
+    notebook: Path
+    folder: Path
+    root: Path
+    parameters: Mapping[str, object]
+    progress_parameter: str = "progress_file"
+    resets: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    cell_timeout_s: int | None = None
+    kernel: str = "python3"
+    patience_s: tuple[float, float] = (30.0, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it ended.
+
+    error: the exception's name, "" where none. message: for the user, empty when done. notebook: the file that was
+    written. interrupted: a signal came, whatever the state.
+    """
+
+    state: Literal["done", "failed", "interrupted"]
+    exit_code: int
+    error: str
+    message: str
+    notebook: Path | None
+    interrupted: bool
+    seconds: float
+
+
+def execute(
+    job: Job, *, check: Callable[[], None], stamp: Callable[[], str], display: Display | None = None
+) -> Outcome:
+    """Runs the notebook to its end, or to the user's; leaves `row.ipynb` or `failed.ipynb`, and `log.txt`.
+
+    check raises a DynrouteError where the run did not leave what it should. stamp is called after it, for the
+    notebook's metadata. Must run in the main thread (it installs signal handlers, and puts the old ones back).
+    Raises BlockedError where another process runs in the same folder, or the disk is full.
+    """
+    began = time.monotonic()
+    with open_log(job.folder) as log, scratch_folder() as scratch, collected_signals() as received:
+        remove_stale(job.folder, (DONE_NOTEBOOK, FAILED_NOTEBOOK))
+        reason, status = _run_child(job, scratch, log, received, display or Display(name=job.name))
+        failure = _failure(scratch, status)
+        if failure is None:
+            try:
+                check()
+            except DynrouteError as error:
+                failure = child.Failure(type(error).__name__, str(error))
+        if failure and reason:
+            failure = _stopped(reason, job)
+        shorten(log)
+        path = _write_notebook(job, scratch, failure, stamp)
+    return Outcome(
+        state="done" if failure is None else "interrupted" if reason == "interrupted" else "failed",
+        exit_code=EXIT_DONE
+        if failure is None
+        else EXIT_INTERRUPTED
+        if reason == "interrupted"
+        else _exit_code(failure.name),
+        error=failure.name if failure else "",
+        message=_message(failure) if failure else "",
+        notebook=path,
+        interrupted=bool(received),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], display: Display) -> tuple[str, int]:
+    """(why it was stopped: "", "interrupted" or "timeout"; the child's exit status)."""
+    parameters = dict(job.parameters)
+    if job.progress_parameter in parameters:
+        parameters[job.progress_parameter] = str(scratch / child.PROGRESS)
+    request = child.Request(
+        notebook=str(job.notebook),
+        root=str(job.root),
+        parameters={name: child.plain_parameter(value, name) for name, value in parameters.items()},
+        kernel=job.kernel,
+        cell_timeout_s=job.cell_timeout_s,
+    )
+    (scratch / child.REQUEST).write_bytes(msgspec.json.encode(request))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dynroute_suite.notebook.child", str(scratch / child.REQUEST)],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment(job.root, scratch),
+        cwd=job.root,
+        start_new_session=True,
+    )
+    try:
+        reason = _watch(process, job, scratch, received, display)
+    finally:
+        display.close()
+        for group in (process.pid if process.poll() is None else 0, _kernel(scratch)):
+            _send(group, signal.SIGKILL)
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+    return reason, process.returncode
+
+
+def _watch(
+    process: subprocess.Popen[bytes], job: Job, scratch: Path, received: list[int], display: Display
+) -> Literal["", "interrupted", "timeout"]:
+    tail = Tail(scratch / child.PROGRESS)
+    limit = time.monotonic() + job.timeout_s if job.timeout_s else float("inf")
+    reason: Literal["", "interrupted", "timeout"] = ""
+    due: list[tuple[float, signal.Signals]] = []
+    while process.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_EVERY_S)
+        for seen in tail.read():
+            display.show(seen)
+        now = time.monotonic()
+        if not reason and (received or now > limit):
+            reason = "interrupted" if received else "timeout"
+            due = _steps(now, job.patience_s)
+        if len(received) > 1 and due and due[0][1] == signal.SIGINT:
+            due = [(now, signal.SIGTERM), (now + job.patience_s[1], signal.SIGKILL)]
+        while due and due[0][0] <= now:
+            _stop(process, _kernel(scratch), due.pop(0)[1])
+    return reason
+
+
+def _steps(now: float, patience_s: tuple[float, float]) -> list[tuple[float, signal.Signals]]:
+    polite, firm = patience_s
+    return [
+        (now, signal.SIGINT),
+        (
+            now + polite / 2,
+            signal.SIGINT,
+        ),  # the first can fall into the moment in which the kernel takes up a cell
+        (now + polite, signal.SIGTERM),
+        (now + polite + firm, signal.SIGKILL),
+    ]
+
+
+def _stop(process: subprocess.Popen[bytes], kernel: int, number: signal.Signals) -> None:
+    if number == signal.SIGINT:
+        process.send_signal(number)  # the child hands it to the kernel, and to no worker of the kernel
+    else:
+        _send(kernel, number)
+        _send(process.pid, number)
+
+
+def _send(group: int, number: signal.Signals) -> None:
+    if group:
+        with suppress(ProcessLookupError):
+            os.killpg(group, number)
+
+
+def _kernel(scratch: Path) -> int:
+    """The kernel's process id, which is also its group's; 0 where it is gone.
+
+    Asks for the scratch folder in its command line: the number may by now belong to somebody else.
+    """
+    try:
+        number = int((scratch / child.KERNEL).read_text())
+        words = Path(f"/proc/{number}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return 0
+    return number if os.fsencode(scratch) in words else 0
+
+
+def _failure(scratch: Path, status: int) -> child.Failure | None:
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode((scratch / child.FAILURE).read_bytes(), type=child.Failure)
+    if status == 0:
+        return None
+    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left with exit code {status}"
+    return child.Failure("ProcessDied", f"the process that runs the notebook {how}; log.txt has its last words.")
+
+
+def _stopped(reason: str, job: Job) -> child.Failure:
+    again = "What was trained so far is kept in a checkpoint: the same command goes on from there."
+    if reason == "interrupted":
+        return child.Failure("Interrupted", f"stopped by you. {again}")
+    minutes = (job.timeout_s or 0) / 60
+    return child.Failure("Timeout", f"stopped after {minutes:g} minutes, the limit given by --timeout. {again}")
+
+
+def _message(failure: child.Failure) -> str:
+    text = notebook.plain(failure.text).strip()
+    if failure.name in _HINTS:
+        return f"{failure.name}: {text[:500]} {_HINTS[failure.name]}"
+    own = failure.name in _own_errors() or failure.name in ("Interrupted", "Timeout")
+    return text if own else f"{failure.name}: {text[:500]}"
+
+
+def _own_errors() -> dict[str, int]:
+    """Exit codes of the errors meant for users, by name: a name is all that a kernel tells of an exception's class."""
+    found: dict[str, int] = {}
+    waiting: list[type[DynrouteError]] = [DynrouteError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind.exit_code
+        waiting += kind.__subclasses__()
+    return found
+
+
+def _exit_code(name: str) -> int:
+    return _own_errors().get(name, EXIT_FAILED)
+
+
+def _write_notebook(job: Job, scratch: Path, failure: child.Failure | None, stamp: Callable[[], str]) -> Path | None:
+    hidden = {str(scratch): "<temporary folder>", f"{job.root}{os.sep}": ""}
+    resets = dict(job.resets) | {job.progress_parameter: '""'}
+    dress = notebook.Dress(
+        title=job.title,
+        stamp="" if failure else stamp(),
+        failure=(failure.name, _message(failure)) if failure else None,
+        resets=resets,
+        hidden=hidden,
+    )
+    try:
+        content = notebook.normalise(notebook.read(scratch / child.EXECUTED), dress)
+    except (OSError, ValueError):
+        if failure is None:
+            raise
+        return None  # it failed before there was a notebook, or while papermill wrote it
+    path = job.folder / (FAILED_NOTEBOOK if failure else DONE_NOTEBOOK)
+    if failure is None:  # first: killed in between, the row's notebook is made again; after it, nothing would be
+        (job.folder / FAILED_NOTEBOOK).unlink(missing_ok=True)
+    write_whole(path, content)
+    return path

@@ -1,0 +1,1 @@
+"""Pre-training of a row's backbone on ImageNet."""

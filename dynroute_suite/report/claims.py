@@ -1,0 +1,167 @@
+"""Does the paper's claim hold in a set of runs? Three claims, judged by rules that were written down before the runs.
+
+Takes finished runs of one profile and data set; gives checks: what is asked, what was measured, and whether it held. A
+check without the runs it needs is left open, never passed. The page `results/claims` states the rules in words.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dynroute_core.runs.record import Record
+from dynroute_suite.report.flow import experiment_of, open_names
+from dynroute_suite.report.numbers import gmacs, percent, share_text, signed
+from dynroute_suite.report.relations import Relation, small_things_relation
+from dynroute_suite.report.results import Committed
+from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.seeds import compare
+
+BUDGETED = ("dynamic-a", "dynamic-b", "dynamic-c")
+BY_COST = ("dynamic-a", "dynamic-c", "dynamic-raw")  # the cheapest first, says the paper
+BUDGET_SLACK = 0.1  # of the target
+RIVAL_COST = 1.1  # a rival costs at most this times the row's cost
+APART = 0.1  # of the images: on another route than the most frequent
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a claim. held: None where the runs to judge by are missing."""
+
+    what: str
+    measured: str
+    held: bool | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    name: str
+    checks: tuple[Check, ...]
+
+    @property
+    def held(self) -> bool | None:
+        """False where one check failed; None where none did and one is open."""
+        answers = [check.held for check in self.checks]
+        if False in answers:
+            return False
+        return None if None in answers or not answers else True
+
+
+def claims(runs: Sequence[Committed]) -> tuple[Claim, ...]:
+    """The three claims over the finished runs of one profile and data set."""
+    return (
+        Claim("Cost follows the budget", (*_order_of_costs(runs), *_budgets(runs))),
+        Claim("Better than a fixed network of equal cost", tuple(_rivalries(runs))),
+        Claim("Routes follow the picture", tuple(_routes(runs))),
+    )
+
+
+def common_checks(runs: Sequence[Committed]) -> tuple[Check, ...]:
+    """Each dynamic row against its common network, judged as a rival is; no part of the claims."""
+    found = []
+    for row in BUDGETED:
+        own, common = _of(runs, row), _of(runs, row.replace("dynamic", "common"))
+        if own and common:
+            found.append(_rivalry(own, common))
+    return tuple(found)
+
+
+def _of(runs: Iterable[Committed], row: str) -> list[Committed]:
+    return sorted((one for one in runs if one.record.row == row), key=lambda one: one.record.seed)
+
+
+def _cost(record: Record) -> float:
+    return record.costs.paper.mean_macs
+
+
+def _order_of_costs(runs: Sequence[Committed]) -> Iterable[Check]:
+    found = {row: {one.record.seed: one.record for one in _of(runs, row)} for row in BY_COST}
+    shared = set.intersection(*(set(by_seed) for by_seed in found.values()))
+    if not shared:
+        yield Check(f"mean cost of {' < '.join(BY_COST)}", "a row has no run", None)
+    for seed in sorted(shared):
+        costs = [_cost(found[row][seed]) for row in BY_COST]
+        told = ", ".join(gmacs(cost) for cost in costs)
+        ordered = all(a < b for a, b in itertools.pairwise(costs))
+        yield Check(f"seed {seed}: mean cost of {' < '.join(BY_COST)}", f"{told} GFLOPs", ordered)
+
+
+def _budgets(runs: Sequence[Committed]) -> Iterable[Check]:
+    for row in BUDGETED:
+        found = _of(runs, row)
+        if not found:
+            yield Check(f"{row}: the budget is reached", "no run", None)
+        for one in found:
+            train, expected = experiment_of(one.record).train, one.record.training.final_expected_macs
+            what = f"{row}, seed {one.record.seed}: the budget is reached within {share_text(BUDGET_SLACK)}"
+            if train.budget is None or not train.budget_macs or expected is None:
+                yield Check(what, "trained without a budget", None)
+                continue
+            share = expected / train.budget_macs
+            off = share / train.budget.target - 1
+            told = f"{100 * share:.1f} % for {share_text(train.budget.target)} ({signed(100 * off)} %)"
+            yield Check(what, told, abs(off) <= BUDGET_SLACK)
+
+
+def _rivalries(runs: Sequence[Committed]) -> Iterable[Check]:
+    fixed = sorted({one.record.row for one in runs if one.record.row.startswith("static-")})
+    for row in (*BUDGETED, "dynamic-raw"):
+        own = _of(runs, row)
+        if not own:
+            yield Check(f"{row} against static routes", "no run", None)
+            continue
+        cost = statistics.fmean(_cost(one.record) for one in own)
+        rivals = [_of(runs, name) for name in fixed]
+        beatable = [rival for rival in rivals if _cost(rival[0].record) <= RIVAL_COST * cost]
+        if not beatable:
+            told = f"none costs as little ({gmacs(cost)} GFLOPs)" if rivals else "none has been run"
+            yield Check(f"{row} against static routes", told, None)
+        for rival in beatable:
+            yield _rivalry(own, rival)
+
+
+def _rivalry(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
+    mean, other = (statistics.fmean(one.record.metrics.miou_percent for one in runs) for runs in (own, rival))
+    costs = [gmacs(statistics.fmean(_cost(one.record) for one in runs)) for runs in (own, rival)]
+    difference = compare(own[0], rival[0])
+    told = (
+        f"{percent(mean)} against {percent(other)} mIoU at {costs[0]} and {costs[1]} GFLOPs; first seeds "
+        f"{signed(difference.points)} [{signed(difference.low)}, {signed(difference.high)}]"
+    )
+    what = f"{own[0].record.row} (n = {len(own)}) above {rival[0].record.row} (n = {len(rival)})"
+    return Check(what, told, mean > other and difference.low > 0)
+
+
+def _routes(runs: Sequence[Committed]) -> Iterable[Check]:
+    for row in BUDGETED:
+        found = [Run.of(one) for one in _of(runs, row)]
+        if not found:
+            yield Check(f"{row}: routes differ, cost follows the picture", "no run", None)
+        for run in found:
+            yield _apart(run)
+        if found:
+            yield _follows(row, [(run.record.seed, small_things_relation(run)) for run in found])
+
+
+def _apart(run: Run) -> Check:
+    taken = collections.Counter(open_names(run.routes, image) for image in run.routes.images)
+    share = 1 - taken.most_common(1)[0][1] / len(run.routes.images)
+    what = f"{run.record.row}, seed {run.record.seed}: at least {share_text(APART)} of images off the commonest route"
+    return Check(what, f"{share_text(share)}; {len(taken)} routes for {len(run.routes.images)} images", share >= APART)
+
+
+def _follows(row: str, relations: Sequence[tuple[int, Relation]]) -> Check:
+    told = "; ".join(
+        f"seed {seed} " + ("alike in all" if one.rho is None else f"{signed(one.rho, 2)} [{_interval(one)}]")
+        for seed, one in relations
+    )
+    signs = {one.rho is not None and one.rho > 0 for _, one in relations}
+    held = len(signs) == 1 and all(one.clear for _, one in relations)
+    return Check(f"{row}: cost against the share of small things, rank correlation", told, held)
+
+
+def _interval(one: Relation) -> str:
+    return f"{signed(one.low, 2)}, {signed(one.high, 2)}"

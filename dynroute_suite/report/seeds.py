@@ -1,0 +1,127 @@
+"""Runs of one setting under several seeds: how many, their mean and their spread; and two runs compared over images."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from dynroute_core.runs.record import ROUTES, read_routes
+from dynroute_suite.figures.style import BLACK, BLUE, GREY, WIDTH_IN, Picture, figure_style, picture
+from dynroute_suite.report import markup
+from dynroute_suite.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, counts_of, paired_difference
+from dynroute_suite.report.comparable import setting
+from dynroute_suite.report.numbers import NOTHING, percent, signed
+from dynroute_suite.report.results import Committed
+from dynroute_suite.report.tables import escape_markdown
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The runs of one row at one setting, a seed each. spread: the standard deviation (n − 1), None for one run."""
+
+    runs: tuple[Committed, ...]
+    mean_percent: float
+    spread: float | None
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+
+def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
+    """The runs that differ in nothing but the seed, together."""
+    found: dict[str, list[Committed]] = {}
+    for one in runs:
+        found.setdefault(setting(one.record), []).append(one)
+    return tuple(_seeds(same) for same in found.values())
+
+
+def _seeds(runs: list[Committed]) -> Seeds:
+    values = [one.record.metrics.miou_percent for one in runs]
+    return Seeds(tuple(runs), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def seeds_table(runs: Sequence[Committed]) -> str:
+    """A line per setting: n, every run's mIoU, mean and spread. Markdown; each run's number opens its record."""
+    lines = []
+    for same in by_setting(runs):
+        record = same.runs[0].record
+        each = ", ".join(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in same.runs)
+        numbers = (
+            [percent(same.mean_percent), f"{same.spread:.1f}"]
+            if same.spread is not None
+            else [NOTHING, f"{NOTHING} (n = 1)"]
+        )
+        names = [record.row, record.profile, record.data.name]
+        lines.append([*(escape_markdown(name) for name in names), str(same.n), each, *numbers])
+    return markup.table(["row", "profile", "data", "n", "mIoU % of each seed", "mean", "spread"], lines, right=3)
+
+
+def comparisons(
+    runs: Sequence[Committed], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> list[tuple[Committed, Committed, Difference]]:
+    """Every two rows that met the same images at the same profile: the first run of the later row minus the first of
+    the earlier."""
+    firsts: dict[tuple[str, str, str], Committed] = {}
+    for one in runs:
+        record = one.record
+        firsts.setdefault((record.row, record.profile, record.data.val_fingerprint), one)
+    found = []
+    for a, b in itertools.combinations(firsts.values(), 2):
+        alike = (a.record.profile, a.record.data.val_fingerprint) == (b.record.profile, b.record.data.val_fingerprint)
+        if alike and all((one.folder / ROUTES).is_file() for one in (a, b)):
+            found.append((b, a, compare(b, a, resamples=resamples, seed=seed)))
+    return found
+
+
+def compare(a: Committed, b: Committed, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
+    """a − b over the images of b. Raises UsageError where a lacks one of them."""
+    names = [image.name for image in b.record.images]
+    counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
+    return paired_difference(counts[0], counts[1], resamples=resamples, seed=seed)
+
+
+def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -> str:
+    """Differences with their intervals, in words that say no more than the bootstrap does."""
+    if not found:
+        return "No two runs met the same images yet: there is nothing to compare."
+    lines = []
+    for a, b, difference in found:
+        verdict = "clear" if difference.clear else "not told apart"
+        interval = f"{signed(difference.low)} … {signed(difference.high)}"
+        names = [escape_markdown(f"{a.record.row} − {b.record.row}"), f"{a.record.profile}, {a.record.data.name}"]
+        seeds = f"{a.record.seed}, {b.record.seed}"
+        lines.append([*names, seeds, signed(difference.points), interval, str(difference.images), verdict])
+    header = ["runs", "profile, data", "seeds", "Δ mIoU", f"{100 * LEVEL:.0f} % interval", "images", ""]
+    note = (
+        f"Paired bootstrap over images, {found[0][2].resamples} resamples, fixed seed. Clear: the interval leaves "
+        "out 0, so these two trained networks differ on images like these. It says nothing of other seeds."
+    )
+    return f"{markup.table(header, lines, right=3)}\n\n<p class='dr-caption'>{note}</p>"
+
+
+def interval_figure(found: Sequence[tuple[Committed, Committed, Difference]]) -> Picture:
+    """Each difference as a point on its interval, zero marked. Raises ValueError where there is nothing to show."""
+    if not found:
+        raise ValueError("no comparison to draw: give at least one.")
+    with figure_style():
+        figure = Figure(figsize=(WIDTH_IN, 1.1 + 0.42 * len(found)), layout="constrained")
+        ax = figure.subplots()
+        names = []
+        for y, (a, b, difference) in enumerate(found):
+            color = BLUE if difference.clear else GREY
+            ax.plot([difference.low, difference.high], [y, y], color=color, linewidth=3, solid_capstyle="butt")
+            ax.plot(difference.points, y, marker="o" if difference.clear else "D", color=color, markersize=7)
+            names.append(f"{a.record.row} − {b.record.row}")
+        ax.axvline(0, color=BLACK, linewidth=1)
+        ax.set(yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5), xlabel="difference in mIoU, points")
+        ax.set_yticklabels(names)
+    told = "; ".join(
+        f"{name} {signed(one.points)}, from {signed(one.low)} to {signed(one.high)}"
+        for name, (_, _, one) in zip(names, found, strict=True)
+    )
+    return picture(figure, alt=f"Differences in mIoU with their {100 * LEVEL:.0f} % intervals over images: {told}.")

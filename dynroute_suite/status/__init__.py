@@ -1,0 +1,1 @@
+"""How far every run is."""

@@ -1,0 +1,1 @@
+"""The CUDA kernels: built, called, and what they compute in plain torch."""

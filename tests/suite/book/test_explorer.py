@@ -1,0 +1,158 @@
+"""The route explorer: what it ships is the record, and what its script computes is what the Python code computes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynroute_core.space import RoutingSpace
+from dynroute_suite.book.explorer import data as explorer_data
+from dynroute_suite.book.explorer.data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
+from dynroute_suite.book.explorer.page import explorer_block
+from dynroute_suite.report.flow import flow, image_route
+from dynroute_suite.report.numbers import macs_of, share_text
+from dynroute_suite.report.results import committed, results_in
+from dynroute_suite.report.routed_runs import Run, routed_runs
+from dynroute_suite.report.threshold import at_threshold
+from support.sample_runs import sample_runs
+
+SCRIPT = Path(__file__).parents[3] / "book" / "_assets" / "explorer" / "explorer.js"
+THRESHOLDS = (0, 10, 250, 500, 730, 900, 905, 1000)
+FLOAT32 = 1e-6  # recorded costs are sums of float32 products
+
+ASK = """
+const { routeAt, totalMacs, allOpenMacs, macsOf, share } = require(process.argv[1]);
+const data = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const answers = data.records.map((record) => {
+  const network = data.networks[record.network];
+  return record.images.map((image) => data.thresholds.map((threshold) => {
+    const route = routeAt(network, image, threshold);
+    const [cost, all] = [totalMacs(network, route), allOpenMacs(network, route)];
+    return { states: route.states.join(""), open: route.factors.map((f) => f > 0), cost, all,
+             words: macsOf(cost, all), share: share(cost, all) };
+  }));
+});
+console.log(JSON.stringify(answers));
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Run, ...]:
+    return sample_runs(tmp_path)
+
+
+def ask(runs: tuple[Run, ...]) -> Any:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("the script's arithmetic is checked with Node, which is not installed here")
+    data = json.loads(explorer_json(runs)) | {"thresholds": THRESHOLDS}
+    done = subprocess.run(
+        [node, "-e", ASK, str(SCRIPT)], input=json.dumps(data), capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("which", ["samples", "committed"])
+def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[Run, ...]) -> None:
+    """States, open paths, whole MACs and the words that tell them, for every image and several thresholds."""
+    asked = runs if which == "samples" else routed_runs()
+    assert asked
+    for run, answers in zip(asked, ask(asked), strict=True):
+        space, costs = RoutingSpace.of(run.config), run.record.costs
+        for facts, per_threshold in zip(shipped_images(run), answers, strict=True):
+            image = image_route(run.routes, facts.name)
+            for threshold, answer in zip(THRESHOLDS, per_threshold, strict=True):
+                left = at_threshold(image, space, threshold / FACTOR_STEPS)
+                shown = flow(
+                    run.routes,
+                    [left],
+                    config=run.config,
+                    height=costs.nominal_height,
+                    width=costs.nominal_width,
+                )
+                assert answer["states"] == left.states
+                assert answer["open"] == [shown.factors[key] > 0 for key in space.all_paths]
+                assert answer["cost"] == shown.total_macs
+                assert answer["all"] == shown.table.all_open
+                assert answer["words"] == macs_of(shown.total_macs, shown.table.all_open)
+                assert answer["share"] == share_text(shown.total_macs / shown.table.all_open)
+            assert per_threshold[0]["cost"] == pytest.approx(facts.paper_macs, rel=FLOAT32)
+
+
+def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[Run, ...]) -> None:
+    data = json.loads(explorer_json(runs))
+    assert [record["id"] for record in data["records"]] == [run.identity for run in runs]
+    for run, record in zip(runs, data["records"], strict=True):
+        assert record["label"] == run.record.label
+        assert sorted(image[0] for image in record["images"]) == sorted(image.name for image in run.record.images)
+        costs = {image.name: image.paper_macs for image in run.record.images}
+        ordered = [costs[image[0]] for image in record["images"]]
+        assert ordered == sorted(ordered)
+        for name, _, states, steps in record["images"]:
+            assert states == image_route(run.routes, name).states
+            assert len(steps) == 2 * len(run.routes.paths)
+
+
+def test_factors_are_rounded_so_that_no_threshold_is_crossed(runs: tuple[Run, ...]) -> None:
+    run = runs[0]
+    space = RoutingSpace.of(run.config)
+    image = run.routes.images[0]
+    open_states = "o" * len(image.states)
+    for factor, step in ((0.0002, 1), (0.3, 300), (0.57, 570), (0.570001, 571), (0.9003, 901), (1.0, 1000), (5e-5, 0)):
+        given = replace(image, states=open_states, factors=(factor,) * len(image.factors))
+        assert set(steps_of(given, space)) == {step}
+
+
+def test_networks_without_gates_have_nothing_to_explore(tmp_path: Path) -> None:
+    runs = sample_runs(tmp_path)
+    with results_in(tmp_path):
+        rows = {one.record.row for one in committed()}
+    assert rows - {run.record.row for run in runs} == {"network-fix"}
+
+
+def test_many_images_are_thinned_evenly_with_both_ends(runs: tuple[Run, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs[0]
+    everyone = shipped_images(run)
+    monkeypatch.setattr(explorer_data, "MAX_IMAGES", 3)
+    few = shipped_images(run)
+    assert len(few) == 3
+    assert (few[0], few[-1]) == (everyone[0], everyone[-1])
+    assert len(set(few)) == 3
+
+
+def test_the_block_is_one_raw_block_with_a_drawing_per_network(runs: tuple[Run, ...]) -> None:
+    html = explorer_block(runs)
+    assert "\n\n" not in html
+    assert html == explorer_block(runs)
+    drawings = re.findall(r'<figure class="dr-fig dr-drawing".*?</figure>', html, flags=re.DOTALL)
+    assert len(drawings) == len(networks_of(runs)) == 2
+    for drawing, (config, _, _) in zip(drawings, networks_of(runs), strict=True):
+        space = RoutingSpace.of(config)
+        assert len(re.findall(r"data-path=", drawing)) == len(space.all_paths)
+        assert len(re.findall(r"data-cell=", drawing)) == len(space.cells)
+        assert len(re.findall(r"data-layer=", drawing)) == config.layers
+    assert "<noscript>" in html
+    assert 'href="gallery.html"' in html
+
+
+def test_names_cannot_leave_the_data(runs: tuple[Run, ...]) -> None:
+    run = runs[0]
+    nasty = "</script><script>alert(1)</script>"
+    images = tuple(replace(image, name=nasty + image.name) for image in run.routes.images)
+    facts = tuple(replace(image, name=nasty + image.name) for image in run.record.images)
+    named = replace(run, routes=replace(run.routes, images=images), record=replace(run.record, images=facts))
+    text = explorer_json([named])
+    assert "<" not in text
+    assert json.loads(text)["records"][0]["images"][0][0].startswith(nasty)
+
+
+def test_the_script_has_no_library_and_no_network() -> None:
+    source = SCRIPT.read_text()
+    assert not re.search(r"\bimport\b|fetch\(|XMLHttpRequest|https?://", source)

@@ -1,0 +1,73 @@
+"""The gain of each compiled operation: the page and the kernels' README say what the record says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dynroute_kernels.cpu import build
+from dynroute_suite.book.pages.operations import DTYPES, FRAGMENTS, gain_range
+from dynroute_suite.book.pages.speed import NOT_YET
+from dynroute_suite.report.results import results_in
+from dynroute_suite.report.speed_record import read_speed, write_speed
+from support.sample_speed import MACHINE, RECORD, TIME
+
+ROOT = Path(__file__).resolve().parents[3]
+MEASURED = ROOT / "results" / "speed" / "operations-1024x2048-cpu-default.json"
+
+
+def of(subject: str, ms: float, height: int = 8):
+    return replace(TIME, part="cell", subject=subject, height=height, median_ms=ms, low_ms=ms, high_ms=ms)
+
+
+SMALL = replace(
+    RECORD,
+    kind="operations",
+    measurements=(
+        of("eager float32", 9.0),
+        of("torch float32", 6.0),
+        of("native float32", 2.0),
+        of("torch float32", 6.0, height=4),
+        of("native float32", 1.5, height=4),
+    ),
+)
+
+
+def test_gains_are_over_plain_torch_at_each_size(tmp_path):
+    assert gain_range(SMALL, "cell", "float32") == "3.0–4.0×"
+    assert gain_range(SMALL, "cell", "bfloat16") == gain_range(SMALL, "stem", "float32") == "–"
+    write_speed(tmp_path / "speed" / "one.json", SMALL)
+    with results_in(tmp_path):
+        text = FRAGMENTS["kernels_operations"]()
+    assert "| cell | 8×128 | 9.00 | 6.00 | 2.00 | – | – | 3.0 | – |" in text
+    assert MACHINE.device_name in text and "short form" in text
+
+
+def test_without_a_record_the_page_says_so(tmp_path):
+    with results_in(tmp_path):
+        assert FRAGMENTS["kernels_operations"]() == NOT_YET
+
+
+def test_the_kernels_readme_says_what_was_measured():
+    record = read_speed(MEASURED)
+    lines = (ROOT / "kernels" / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    gains = {row[0]: row[-2:] for row in rows if row[-3] == "runs"}
+    parts = dict.fromkeys(one.part for one in record.measurements)
+    assert gains == {part: [gain_range(record, part, dtype) for dtype in DTYPES] for part in parts}
+
+
+@pytest.mark.skipif(build.built() is None and bool(build.missing()), reason="the kernels are not compiled")
+def test_the_benchmark_at_a_tiny_size(tmp_path):
+    small = ("--size", "64", "96", "--channels", "8", "--runs", "1", "--out", str(tmp_path))
+    command = [sys.executable, "benchmarks/operations.py", *small]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)
+    record = read_speed(tmp_path / "operations-64x96-cpu-default.json")
+    parts = {one.part for one in read_speed(MEASURED).measurements}
+    assert {one.part for one in record.measurements} == parts
+    differences = [one.difference for one in record.measurements if one.subject.startswith("native")]
+    assert None not in differences and max(differences) < 0.03  # what the benchmark itself allows bfloat16

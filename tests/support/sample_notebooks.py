@@ -1,0 +1,28 @@
+"""Executed notebooks as a run leaves them."""
+
+from __future__ import annotations
+
+from dynroute_suite.notebook import document as notebook
+
+
+def failed_notebook(error: str, text: str) -> bytes:
+    """A notebook as the runner leaves it where a cell raised."""
+    raised: notebook.Output = {
+        "output_type": "error",
+        "ename": error,
+        "evalue": text,
+        "traceback": ["Traceback (most recent call last):", f"\x1b[31m{error}\x1b[0m: {text}"],
+    }
+    cells: list[notebook.Cell] = [
+        {"id": "title", "cell_type": "markdown", "metadata": {}, "source": "# x"},
+        {
+            "id": "run",
+            "cell_type": "code",
+            "metadata": {},
+            "source": "pipeline.run(chosen)",
+            "outputs": [raised],
+            "execution_count": 1,
+        },
+    ]
+    whole: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return notebook.normalise(whole, notebook.Dress(title="x", failure=(error, text)))
