@@ -19,15 +19,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from dynroute_core.system.runtime import (
+from dynroute_core.system.errors import (
     EXIT_BLOCKED,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     BlockedError,
     DynrouteError,
-    pick_device,
 )
+from dynroute_core.system.machine import pick_device
 from dynroute_suite.command.session import ROOT, Session, open_session, parser
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once

@@ -22,7 +22,7 @@ from dynroute_core import InferenceEngine, ModelConfig, Route, RoutingSpace, Seg
 from dynroute_core.cost import cost_table
 from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.space import INITIAL, Cell
-from dynroute_core.system.runtime import pick_device
+from dynroute_core.system.machine import pick_device
 from dynroute_suite.report.speed_record import Goal, Measurement
 
 Run = Callable[..., object]

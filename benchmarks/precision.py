@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from dynroute_core.data.loader import eval_samples, open_dataset
-from dynroute_core.engine.backend import BackendName, BackendUnavailableError
+from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.engine.inference import InferenceEngine
-from dynroute_core.evaluate import evaluate
+from dynroute_core.evaluate import BackendName, evaluate
 from dynroute_core.metrics import mean_iou, pixel_accuracy
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.plan import find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
-from dynroute_core.system.runtime import DynrouteError
+from dynroute_core.system.errors import DynrouteError
 from dynroute_core.weights.files import give_weights
 from dynroute_suite.report.flow import experiment_of
 

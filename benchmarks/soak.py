@@ -35,14 +35,17 @@ sys.path.insert(0, str(ROOT))
 from soak_figures import soak_figure, soak_lines  # noqa: E402
 from soak_record import SOAK_SCHEMA, Series, SoakRecord, Unit, fewest_runs, write_soak  # noqa: E402
 
-from dynroute_core.engine.backend import BackendName, BackendUnavailableError  # noqa: E402
+from dynroute_core.engine.backend import BackendUnavailableError  # noqa: E402
 from dynroute_core.engine.inference import InferenceEngine  # noqa: E402
+from dynroute_core.evaluate import BackendName  # noqa: E402
 from dynroute_core.experiments import Experiment, experiment, with_settings  # noqa: E402
 from dynroute_core.model import Segmenter  # noqa: E402
 from dynroute_core.runs.pipeline import Progress, run  # noqa: E402
 from dynroute_core.runs.plan import find_data  # noqa: E402
 from dynroute_core.runs.record import CHECKPOINT, CURVE, RECORD, ROUTES, read_curve, read_record, read_routes  # noqa: E402
-from dynroute_core.system.runtime import commit, device_name, versions, write_whole  # noqa: E402
+from dynroute_core.system.files import write_whole  # noqa: E402
+from dynroute_core.system.machine import device_name, versions  # noqa: E402
+from dynroute_core.system.provenance import commit  # noqa: E402
 from dynroute_core.weights.files import give_weights  # noqa: E402
 from dynroute_kernels import NativeNetwork  # noqa: E402
 from dynroute_suite.figures.style import standalone  # noqa: E402

@@ -14,7 +14,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dynroute_core.system.runtime import commit, device_name, keep_freed_memory, versions  # noqa: E402
+from dynroute_core.system.machine import device_name, keep_freed_memory, versions  # noqa: E402
+from dynroute_core.system.provenance import commit  # noqa: E402
 from dynroute_suite.report.speed_record import (  # noqa: E402
     SPEED_SCHEMA,
     BenchMachine,

@@ -18,7 +18,7 @@ from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter
 from dynroute_core.profiles import DEMO_CAMVID
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import pick_device
+from dynroute_core.system.machine import pick_device
 from dynroute_core.train import StepState, TrainConfig, Trainer
 from dynroute_suite.report.speed_record import Goal, Measurement
 

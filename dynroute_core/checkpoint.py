@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import safe_open
@@ -17,12 +18,31 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynroute_core.system.runtime import BlockedError, write_whole
-from dynroute_core.system.strict_json import decode_json, open_regular
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import open_regular, write_whole
+from dynroute_core.system.strict_json import decode_json
 
 FORMAT = "dynroute-checkpoint-1"
 MAX_MB = 4 << 10  # Layer33 with its momenta has 0.3 GB
 NETWORK, MOMENTUM = "model/", "momentum/"  # what names of the network's tensors and of the momenta begin with
+
+Use = Literal["evaluate", "start"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights that a run takes from a file. use: "evaluate" them as they are, or "start" training from them.
+
+    sha256: the file's, filled in when the run is planned; the run's key holds it, and not where the file lies.
+    """
+
+    file: str
+    use: Use = "evaluate"
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise ValueError("weights.file is empty: name a checkpoint")
 
 
 class MisfitError(BlockedError):

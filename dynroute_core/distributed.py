@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from dynroute_core.cell import CellModule, Gate
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 
 # A process that dies is seen at once, by the closed connection and by the agent. What may take long is the leader
 # alone at work: counting the open paths of a whole training split on a CPU.

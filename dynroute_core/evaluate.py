@@ -6,8 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,17 +19,18 @@ from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.distributed import Team
-from dynroute_core.engine.backend import BackendName
-from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.metrics import Confusion, confusion_matrix
-from dynroute_core.model import Routing, RoutingOutput
+from dynroute_core.model import Routing, RoutingOutput, Segmentation
 from dynroute_core.profiles import PUBLISHED_SCALES
 from dynroute_core.space import ModelConfig, Route, RoutingSpace
 
 TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
 
 
-LARGEST_SIDE = 1 << 13
+LARGEST_SIDE = 1 << 13  # pixels
+
+BackendName = Literal["auto", "torch", "native", "cuda"]
+"""Who computes an evaluation; "auto" takes a compiled backend of the engine where one can run."""
 
 
 class View(NamedTuple):
@@ -135,17 +135,39 @@ class Evaluation:
     images: tuple[ImageResult, ...]
 
 
-Predictor = Callable[[Tensor], RoutingOutput]
+class Predictor(Protocol):
+    """What evaluation asks: full-size logits, or labels at the images' size, which an engine gives without them."""
+
+    def __call__(self, images: Tensor) -> RoutingOutput: ...
+    def segment(self, images: Tensor) -> Segmentation: ...
 
 
 class Network(Protocol):
     """What can be evaluated: the model, or an engine made of it."""
 
-    @property
-    def config(self) -> ModelConfig: ...
+    config: ModelConfig
+
     def __call__(
         self, images: Tensor, *, route: Route | None = None, route_factors: RouteFactors = "one"
     ) -> RoutingOutput: ...
+    def segment(
+        self, images: Tensor, *, route: Route | None = None, route_factors: RouteFactors = "one"
+    ) -> Segmentation: ...
+
+
+@dataclass(frozen=True)
+class OnRoute:
+    """A network that takes the same route at every image."""
+
+    network: Network
+    route: Route
+    factors: RouteFactors
+
+    def __call__(self, images: Tensor) -> RoutingOutput:
+        return self.network(images, route=self.route, route_factors=self.factors)
+
+    def segment(self, images: Tensor) -> Segmentation:
+        return self.network.segment(images, route=self.route, route_factors=self.factors)
 
 
 def predictor(network: Network, config: EvaluateConfig) -> Predictor:
@@ -154,7 +176,7 @@ def predictor(network: Network, config: EvaluateConfig) -> Predictor:
     if config.route is None:
         return network
     route = RoutingSpace.of(network.config).parse_paths(config.route.paths)
-    return partial(network, route=route, route_factors=config.route.factors)
+    return OnRoute(network, route, config.route.factors)
 
 
 def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
@@ -196,11 +218,8 @@ class Prediction:
 def predict_image(
     predict: Predictor, sample: LabelledImage, config: EvaluateConfig, device: torch.device
 ) -> Prediction:
-    """One image through all its views. Of the sample's label only the size is read.
-
-    An engine gives the labels of a single view of the label's size without holding full-size logits.
-    """
-    if isinstance(predict, InferenceEngine) and config.views == (PLAIN,):
+    """One image through all its views. Of the sample's label only the size is read."""
+    if config.views == (PLAIN,):
         images = as_input(sample, config, device)
         if images.shape[-2:] == sample.label.shape:
             segmented = predict.segment(images)

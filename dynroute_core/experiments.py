@@ -32,20 +32,20 @@ from typing import Literal, get_args
 
 import msgspec
 
+from dynroute_core.checkpoint import Weights
 from dynroute_core.cost import cost_table
-from dynroute_core.evaluate import EvaluateConfig
+from dynroute_core.evaluate import LARGEST_SIDE, EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
-from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.errors import UsageError, suggest
 from dynroute_core.train import TrainConfig
-from dynroute_core.weights.files import Weights
 
 Profile = Literal["smoke", "demo", "full"]
 
-LARGEST_SIDE, MOST_IMAGES, MOST_WORKERS = 1 << 13, 1 << 20, 256  # what readers and generator can do
+MOST_IMAGES, MOST_WORKERS = 1 << 20, 256  # what readers and generator can do
 
 PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
 PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for

@@ -113,6 +113,15 @@ class RoutingOutput(Routing):
     config: ModelConfig
 
 
+@dataclass(frozen=True)
+class Segmentation(Routing):
+    """Labels and what they cost. labels: N×H×W train ids; gates, costs and routes as in `RoutingOutput`."""
+
+    labels: Tensor
+    gates: Mapping[Cell, CellGate]
+    config: ModelConfig
+
+
 class Segmenter(nn.Module):
     """The whole network. `forward` takes BGR images 0..255 of any height and width.
 
@@ -182,6 +191,13 @@ class Segmenter(nn.Module):
         forced = {} if route is None else self._forced(route, route_factors, images)
         features, gates = self._walk(self.stem(self._normalise_and_pad(images)), forced)
         return self.head(features), gates
+
+    def segment(
+        self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
+    ) -> Segmentation:
+        """Labels and gates in one go: the argmax of the logits of `forward`."""
+        output = self(images, route=route, route_factors=route_factors)
+        return Segmentation(output.logits.argmax(1), output.gates, self.config)
 
     def features(self, images: Tensor) -> list[Tensor | None]:
         """What the head reads of the images: the last layer's keeps, finest first, None where nothing arrived."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dynroute_core.system.runtime import DynrouteError
+from dynroute_core.system.errors import DynrouteError
 
 LONGEST_SKIP = 10  # batches left out in a row: more are no accident of one image, but a training that has diverged
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.errors import UsageError, suggest
 from dynroute_core.system.strict_json import decode_json
 
 FIXED = ("row", "title", "profile")

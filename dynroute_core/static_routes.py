@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dynroute_core.space import Cell, ModelConfig, PathKey, PathName, Route, RoutingSpace, path_name
-from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.errors import UsageError, suggest
 
 Build = Callable[[Sequence[int]], Iterable[PathKey]]  # from the cells of each stage to the network's paths
 

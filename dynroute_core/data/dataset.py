@@ -22,8 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from dynroute_core.data.labels import UNKNOWN, ClassSet, camvid_id_to_train_id, label_id_to_train_id, train_id_table
-from dynroute_core.system.runtime import BlockedError, UsageError
-from dynroute_core.system.strict_json import open_regular, read_regular
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.system.files import open_regular, read_regular
 
 Bytes = npt.NDArray[np.uint8]
 Numbering = Literal["train_id", "label_id", "camvid_id"]

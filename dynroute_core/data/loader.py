@@ -26,7 +26,7 @@ from torch.utils.data import Dataset as TorchDataset
 from dynroute_core.data.camvid import camvid
 from dynroute_core.data.cityscapes import cityscapes
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_size
-from dynroute_core.system.runtime import DynrouteError, UsageError, suggest
+from dynroute_core.system.errors import DynrouteError, UsageError, suggest
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 

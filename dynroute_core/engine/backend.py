@@ -1,7 +1,8 @@
 """The seam of the engine: what a backend takes and gives, and the folded network that every backend starts from.
 
-A backend runs one image at a time; `engine.py` checks, loops over the batch and assembles. Backends: `engine_torch.py`
-(plain torch, anywhere), `engine_native.py` (compiled for the CPU), `engine_cuda.py`. Each offers `load`, a `Loader`.
+A backend runs one image at a time; `inference.py` checks, loops over the batch and assembles. Backends:
+`torch_backend.py` (plain torch, anywhere), `native_backend.py` (compiled for the CPU), `cuda_backend.py`. Each offers
+`load`, a `Loader`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from dynroute_core.cell import RouteFactors
 from dynroute_core.model import Segmenter
 from dynroute_core.operations import ConvNorm
-from dynroute_core.system.runtime import BlockedError
-
-BackendName = Literal["auto", "torch", "native", "cuda"]
+from dynroute_core.system.errors import BlockedError
 
 
 class BackendUnavailableError(BlockedError):

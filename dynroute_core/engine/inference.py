@@ -3,7 +3,7 @@
 Takes a trained `Segmenter`; gives the same logits, gates and labels. What differs: batch norm is folded into the
 convolutions; images go through one by one, so that a batch costs what its images cost and not their union; `labels`
 never holds full-size logits. `model.py` is the specification: tests hold the two equal. How an image is computed is a
-backend's business (`engine_backend.py`); this file checks, loops and assembles.
+backend's business (`backend.py`); this file checks, loops and assembles.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from functools import cache
 from typing import get_args
 
@@ -20,32 +19,23 @@ from torch import Tensor
 
 from dynroute_core.cell import RouteFactors
 from dynroute_core.cost import CellGate
-from dynroute_core.engine import torch_backend as engine_torch
+from dynroute_core.engine import torch_backend
 from dynroute_core.engine.backend import (
     Backend,
-    BackendName,
     BackendUnavailableError,
     ForcedRoute,
     ImageGates,
     Loader,
     folded,
 )
-from dynroute_core.model import Routing, RoutingOutput, Segmenter, check_images
-from dynroute_core.space import Cell, ModelConfig, Route
+from dynroute_core.evaluate import BackendName
+from dynroute_core.model import RoutingOutput, Segmentation, Segmenter, check_images
+from dynroute_core.space import Cell, Route
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 COMPILED = {"native": "cpu", "cuda": "cuda"}  # the compiled backends, each with the device it is for
 AUTOMATIC = ("native",)  # those that auto takes; cuda once its kernels have run on a GPU (kernels/csrc/cuda/README.md)
 MAX_CLASSES = 256  # of uint8 labels
-
-
-@dataclass(frozen=True)
-class Segmentation(Routing):
-    """Labels and what they cost. labels: N×H×W train ids, uint8; gates, costs and routes as in `RoutingOutput`."""
-
-    labels: Tensor
-    gates: dict[Cell, CellGate]
-    config: ModelConfig
 
 
 class InferenceEngine:
@@ -142,7 +132,7 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
         raise ValueError(f"backend={backend!r}: choose from {', '.join(get_args(BackendName))}.")
     device = model.head.predictor.weight.device.type
     if backend == "torch":
-        return engine_torch.load(folded(model, dtype), dtype)
+        return torch_backend.load(folded(model, dtype), dtype)
     if backend == "auto":
         compiled = next((name for name in AUTOMATIC if COMPILED[name] == device), None)
         try:
@@ -150,7 +140,7 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
                 return _loader(compiled)(folded(model, dtype), dtype)
         except BackendUnavailableError as error:
             _say_once(f"engine: plain torch instead of the {compiled} backend: {error}")
-        return engine_torch.load(folded(model, dtype), dtype)
+        return torch_backend.load(folded(model, dtype), dtype)
     if COMPILED[backend] != device:
         raise BackendUnavailableError(
             f"backend={backend!r} runs on {COMPILED[backend]}, the model is on {device}: move the model, or give auto."
@@ -160,7 +150,7 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
 
 def _loader(name: str) -> Loader:
     """The `load` of a compiled backend's module, imported only now: it may need a compiler."""
-    module = f"dynroute_core.engine_{name}"
+    module = f"dynroute_core.engine.{name}_backend"
     try:
         load: Loader = importlib.import_module(module).load
     except ModuleNotFoundError as error:

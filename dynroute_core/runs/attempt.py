@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
+from dynroute_core.checkpoint import Snapshot, Weights, load_snapshot, save_snapshot
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import Team
 from dynroute_core.engine.inference import InferenceEngine
@@ -41,11 +41,14 @@ from dynroute_core.runs.record import (
     write_record,
 )
 from dynroute_core.runs.recording import make_record, make_routes, write_examples
-from dynroute_core.system.runtime import BlockedError, keep_freed_memory, source_facts, write_whole
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import write_whole
+from dynroute_core.system.machine import keep_freed_memory
+from dynroute_core.system.provenance import source_facts
 from dynroute_core.system.signals import Signals
 from dynroute_core.system.strict_json import to_json
 from dynroute_core.train import Trainer, precise_batch_norm
-from dynroute_core.weights.files import Weights, give_weights
+from dynroute_core.weights.files import give_weights
 
 CHECKPOINT_SECONDS = 60.0
 

@@ -26,7 +26,8 @@ from dynroute_core.model import Segmenter
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.space import OPEN_THRESHOLD, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import common_route
-from dynroute_core.system.runtime import BlockedError, UsageError, suggest, write_whole
+from dynroute_core.system.errors import BlockedError, UsageError, suggest
+from dynroute_core.system.files import write_whole
 from dynroute_core.system.strict_json import read_checked, to_json
 
 OPEN_PATHS = "open_paths.json"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dynroute_core.metrics import mean_iou
 from dynroute_core.runs.record import CurvePoint
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_core.train import StepState
 
 if TYPE_CHECKING:

@@ -20,8 +20,10 @@ from dynroute_core.runs.attempt import Attempt, Progress, Report
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
 from dynroute_core.runs.plan import Plan, find_data, ingredients, open_data, plan, plan_opened, require_route, settled
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES, Record, read_record
-from dynroute_core.system.runtime import pick_device, remove_stale, write_whole
-from dynroute_core.system.signals import Signals, locked
+from dynroute_core.system.files import remove_stale, write_whole
+from dynroute_core.system.locks import locked
+from dynroute_core.system.machine import pick_device
+from dynroute_core.system.signals import Signals
 
 WRITTEN = (PLAN, OPEN_PATHS, CHECKPOINT, CURVE, ROUTES, "*.png", RECORD)  # by a run, in a folder that notebooks share
 

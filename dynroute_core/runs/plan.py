@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from dynroute_core.checkpoint import Weights
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.loader import Batch, open_dataset, train_batches
 from dynroute_core.data.streets.generate import generate_streets
@@ -21,9 +22,12 @@ from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.runs.common_networks import find_source, source_of
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
-from dynroute_core.system.runtime import BlockedError, UsageError, is_terminal, source_hash
-from dynroute_core.system.strict_json import decode_json, read_regular
-from dynroute_core.weights.files import Weights
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.system.files import read_regular
+from dynroute_core.system.machine import is_terminal
+from dynroute_core.system.provenance import source_hash
+from dynroute_core.system.strict_json import decode_json
+from dynroute_core.weights.files import hashed
 
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
@@ -165,7 +169,7 @@ def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     if experiment.evaluate.route is not None and (experiment.weights is None or experiment.weights.use == "start"):
         return own_weights(experiment, data, out)
     if experiment.weights is not None:
-        experiment = replace(experiment, weights=experiment.weights.hashed())
+        experiment = replace(experiment, weights=hashed(experiment.weights))
     if experiment.common is None:
         return experiment
     source = source_of(experiment)
@@ -185,7 +189,7 @@ def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
             f"{own.row} has no finished run with these settings, data and sources to force a route on. Run the same "
             "command without --route first, or give another run's checkpoint with --weights FILE."
         )
-    weights = Weights(file=str(folder / CHECKPOINT)).hashed()
+    weights = hashed(Weights(file=str(folder / CHECKPOINT)))
     return replace(own, weights=weights, evaluate=experiment.evaluate)
 
 

@@ -17,13 +17,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dynroute_core.runs.marks import augmentation, forced_route, given_weights, left_out
-from dynroute_core.system.runtime import BlockedError, SourceFacts, write_whole
-from dynroute_core.system.strict_json import parse, read_checked, read_file, write_checked
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import read_file, write_whole
+from dynroute_core.system.provenance import SourceFacts
+from dynroute_core.system.strict_json import parse, read_checked, write_checked
 
 SCHEMA = 1
 RECORD, ROUTES, CURVE, EXAMPLES = "record.json", "routes.json", "curve.csv", "examples"
 PLAN, CHECKPOINT = "plan.json", "checkpoint.safetensors"  # of runs at work; never published
-LARGEST_SIDE = 1 << 15  # pixels of a nominal input
+LARGEST_NOMINAL_SIDE = 1 << 15  # pixels
 LONGEST_COUNT = 12  # digits
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of rows, profiles and data sets: pages and folders are named so
@@ -242,7 +244,7 @@ def _names_and_counts(record: Record) -> list[str]:
     if record.data.class_names != tuple(record.metrics.class_iou_percent):
         found.append("its classes are not those that have an IoU")
     sides = record.costs.nominal_height, record.costs.nominal_width
-    if not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE:
+    if not 1 <= min(sides) <= max(sides) <= LARGEST_NOMINAL_SIDE:
         found.append(f"costs are counted at {sides[0]}×{sides[1]}")
     spent, facts = record.durations, record.training
     counts = (record.seed, record.data.train_images, record.machine.threads, facts.iterations, facts.parameters)

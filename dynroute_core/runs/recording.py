@@ -36,7 +36,9 @@ from dynroute_core.runs.record import (
     example_names,
 )
 from dynroute_core.space import RoutingSpace, path_name
-from dynroute_core.system.runtime import SourceFacts, device_name, versions, write_whole
+from dynroute_core.system.files import write_whole
+from dynroute_core.system.machine import device_name, versions
+from dynroute_core.system.provenance import SourceFacts
 
 STATE_LETTERS = {OPEN: "o", CLOSED: "c", DEAD: "d"}
 

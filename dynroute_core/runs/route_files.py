@@ -18,8 +18,9 @@ import msgspec
 from dynroute_core.runs.record import read_routes
 from dynroute_core.space import OPEN_THRESHOLD, Route, RoutingSpace, path_name
 from dynroute_core.static_routes import STATIC, static_route
-from dynroute_core.system.runtime import BlockedError, UsageError, suggest, write_whole
-from dynroute_core.system.strict_json import decode_json, read_regular
+from dynroute_core.system.errors import BlockedError, UsageError, suggest
+from dynroute_core.system.files import read_regular, write_whole
+from dynroute_core.system.strict_json import decode_json
 
 SCHEMA = 1
 MAX_MB = 1

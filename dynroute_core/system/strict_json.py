@@ -1,71 +1,26 @@
-"""Files that anybody may have written: regular ones of bounded size, and strict JSON as dataclasses.
+"""Strict JSON as dataclasses.
 
-Takes paths; gives bytes and checked values, or an error that names file and reason, whatever lies there. A pipe is not
-waited for, a device not read, and memory not given to a few bytes that claim much. What a value means is its reader's
-business.
-"""
+Takes paths or bytes that anybody may have written; gives checked values, or an error that names file and reason. Memory
+is not given to a few bytes that claim much. What a value means is its reader's business."""
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import math
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from dynroute_core.system.runtime import BlockedError, write_whole
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import read_file, write_whole
 
-MAX_FILE_MB = 64
 DEEPEST = 32  # levels of nesting; a record has 5
 MOST_PARTS = 1_000_000  # texts, lists and objects: 3 bytes of JSON can ask for 60 of memory
 MOST_VALUES = 8_000_000
 LARGEST_INTEGER = 2**63 - 1
-
 T = TypeVar("T")
-
-
-def open_regular(path: Path, *, most_mb: int) -> io.BufferedReader:
-    """A regular file of at most `most_mb` MB, open for reading bytes. Raises OSError for everything else."""
-    try:
-        # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, "no file can have such a name") from error
-    try:
-        facts = os.fstat(handle)
-        if stat.S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        if facts.st_size > most_mb << 20:
-            raise OSError(errno.EFBIG, f"it has {facts.st_size >> 20} MB, at most {most_mb} MB are read")
-    except OSError:
-        os.close(handle)
-        raise
-    return os.fdopen(handle, "rb")
-
-
-def read_regular(path: Path, *, most_mb: int = MAX_FILE_MB) -> bytes:
-    """The bytes of a regular file. Raises OSError as `open_regular`."""
-    with open_regular(path, most_mb=most_mb) as file:
-        content = file.read((most_mb << 20) + 1)
-    if len(content) > most_mb << 20:  # it grew, or is of a kind whose size is not known before
-        raise OSError(errno.EFBIG, f"it has more than {most_mb} MB")
-    return content
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a run's file; raises BlockedError where it is missing, unreadable, no file or absurdly large."""
-    try:
-        return read_regular(path)
-    except OSError as error:
-        raise BlockedError(f"cannot read {path}: {error.strerror or error}. Run the row first.") from error
 
 
 def decode_json(raw: bytes) -> object:

@@ -16,9 +16,8 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import save
@@ -29,6 +28,8 @@ from dynroute_core.checkpoint import (
     FORMAT,
     MAX_MB,
     MisfitError,
+    Use,
+    Weights,
     load_snapshot,
     misfits,
     require_fit,
@@ -36,8 +37,8 @@ from dynroute_core.checkpoint import (
     safetensors_tensors,
 )
 from dynroute_core.model import Segmenter
-from dynroute_core.system.runtime import BlockedError, UsageError, write_whole
-from dynroute_core.system.strict_json import open_regular
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.system.files import open_regular, write_whole
 from dynroute_core.weights.released_names import load_original, own_names
 
 HEAD_PREFIX = "head."
@@ -48,31 +49,14 @@ _PLAIN_TYPES = (
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
 )
 
-Use = Literal["evaluate", "start"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Weights that a run takes from a file. use: "evaluate" them as they are, or "start" training from them.
-
-    sha256: the file's, filled in when the run is planned; the run's key holds it, and not where the file lies.
-    """
-
-    file: str
-    use: Use = "evaluate"
-    sha256: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.file:
-            raise ValueError("weights.file is empty: name a checkpoint")
-
-    def hashed(self) -> Weights:
-        """The same with the file's sha256. Raises BlockedError where it cannot be read, UsageError where another hash
-        was asked for."""
-        found = file_hash(Path(self.file))
-        if self.sha256 not in ("", found):
-            raise UsageError(f"{self.file} has the sha256 {found}, weights.sha256 asks for {self.sha256}.")
-        return Weights(file=self.file, use=self.use, sha256=found)
+def hashed(weights: Weights) -> Weights:
+    """The same weights with the file's sha256. Raises BlockedError where it cannot be read, UsageError where another
+    hash was asked for."""
+    found = file_hash(Path(weights.file))
+    if weights.sha256 not in ("", found):
+        raise UsageError(f"{weights.file} has the sha256 {found}, weights.sha256 asks for {weights.sha256}.")
+    return replace(weights, sha256=found)
 
 
 def file_hash(path: Path) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from dynroute_core.system.runtime import EXIT_DONE, DynrouteError
+from dynroute_core.system.errors import EXIT_DONE, DynrouteError
 from dynroute_suite.book.build import DEFAULT_OUT, HTML, build
 from dynroute_suite.report.results import ROOT
 

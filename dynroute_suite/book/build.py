@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dynroute_core.system.runtime import DynrouteError, UsageError
+from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_suite.book.row_pages import write_row_pages
 from dynroute_suite.book.sources import write_source_pages

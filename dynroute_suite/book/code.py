@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.errors import UsageError, suggest
 from dynroute_suite.report.results import ROOT
 
 PACKAGES = ("dynroute_core", "dynroute_suite")

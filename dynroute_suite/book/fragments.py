@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.book import pages
 
 GENERATED = "_generated"

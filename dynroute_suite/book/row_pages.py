@@ -17,7 +17,8 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from dynroute_core.experiments import ROWS, experiment
-from dynroute_core.system.runtime import DynrouteError, write_whole
+from dynroute_core.system.errors import DynrouteError
+from dynroute_core.system.files import write_whole
 from dynroute_suite.book import in_process as engine
 from dynroute_suite.book.row_head import downloads, overview
 from dynroute_suite.notebook import document as notebook

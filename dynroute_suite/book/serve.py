@@ -6,7 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 
 
 def serve(pages: Path, *, port: int) -> None:

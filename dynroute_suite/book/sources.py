@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.book.code import PACKAGES, page_name, places, source_path
 from dynroute_suite.report.markup import block
 from dynroute_suite.report.results import ROOT

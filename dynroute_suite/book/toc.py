@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 
 TOC = "_toc.yml"
 PAGE_ENDS = (".md", ".ipynb")

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynroute_core.runs.record import CHECKPOINT, RECORD
-from dynroute_core.system.runtime import EXIT_FAILED, DynrouteError, write_whole
+from dynroute_core.system.errors import EXIT_FAILED, DynrouteError
+from dynroute_core.system.files import write_whole
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_suite.cluster.submission import Submission
 
 ASK_S = 60.0

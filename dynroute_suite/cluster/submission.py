@@ -15,18 +15,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-from dynroute_core.system.runtime import BlockedError, write_whole
-from dynroute_core.system.strict_json import parse, read_file, to_json
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import read_file, write_whole
+from dynroute_core.system.strict_json import parse, to_json
+from dynroute_suite.command.cluster_options import ClusterName
 from dynroute_suite.command.summary import RowResult
 
 FOLDER, FILE = "cluster", "submission.json"
 PRIVATE = 0o700
-
-ClusterName = Literal["slurm", "local"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynroute_core.runs.record import RECORD, read_record
-from dynroute_core.system.runtime import BlockedError
-from dynroute_core.system.signals import locked
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.locks import locked
 from dynroute_suite.cluster import submission as files
 from dynroute_suite.cluster.job import Command, RowJob
 from dynroute_suite.cluster.queue import places, take_back

@@ -6,18 +6,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from dynroute_core.system.runtime import BlockedError, UsageError, suggest
-from dynroute_suite.cluster.submission import ClusterName
+from dynroute_core.system.errors import BlockedError, UsageError, suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from submitit import Executor
 
+ClusterName = Literal["slurm", "local"]
 LANES, DELAY = "array_parallelism", "signal_delay_s"
 # What a job of ours cannot have: a run is one command on one machine, found by its name, in one array.
 _OURS = {"name", "job_name", "nodes", "tasks_per_node", "ntasks_per_node", "num_gpus", "map_count", "stderr_to_stdout"}

@@ -30,8 +30,10 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.plan import Plan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
-from dynroute_core.system.runtime import BlockedError, UsageError, is_terminal, sync_folder
-from dynroute_core.system.signals import locked
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.system.files import sync_folder
+from dynroute_core.system.locks import locked
+from dynroute_core.system.machine import is_terminal
 
 SPLITS = ("val", "test")
 IMAGES, ARCHIVE, FACTS = "labelIds", "labelIds.zip", "export.json"

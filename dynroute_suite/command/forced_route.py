@@ -13,7 +13,7 @@ from dynroute_core.experiments import Experiment, with_settings
 from dynroute_core.runs.record import RECORD, ROUTES, read_record
 from dynroute_core.runs.route_files import IMAGE_PREFIX, find_route
 from dynroute_core.space import ModelConfig, RoutingSpace, path_name
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 
 if TYPE_CHECKING:
     from dynroute_core.runs.plan import Plan

@@ -7,7 +7,7 @@ from pathlib import Path
 from dynroute_core.checkpoint import MisfitError
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.weights.files import give_weights, save_weights
 
 CONVERTED = ".safetensors"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynroute_core.system.runtime import UsageError, pick_device
+from dynroute_core.system.errors import UsageError
+from dynroute_core.system.machine import pick_device
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment

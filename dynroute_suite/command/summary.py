@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynroute_core.runs.record import RECORD, Record
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 if TYPE_CHECKING:
     from dynroute_core.experiments import Experiment
@@ -81,7 +82,6 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
     """The table of the finished rows, and where every row's files lie; paths under `root` are shown from there."""
     lines = []
     if records:
-        from dynroute_suite.command.seeds import seeds_text
         from dynroute_suite.report.tables import terminal_table
 
         lines += ["", terminal_table(records), seeds_text(records)]
@@ -92,6 +92,29 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
         if result.record:
             lines += [f"  notebook  {shown(result.notebook, root)}", f"  record    {shown(result.record, root)}"]
     return "\n".join(lines)
+
+
+def seeds_text(records: Sequence[Record]) -> str:
+    """A line per setting of which there are several seeds; "" where there is none. The spread is the standard deviation
+    (n − 1): it says nothing of the images."""
+    from dynroute_suite.report.numbers import gmacs, percent, significant
+    from dynroute_suite.report.results import Committed
+    from dynroute_suite.report.seeds import by_setting
+
+    lines = [["row", "profile", "data", "n", "mIoU %", "spread", "GFLOPs paper", "spread", "seeds"]]
+    for same in by_setting([Committed(Path(), record) for record in records]):
+        if same.spread is None:
+            continue
+        one = same.runs[0].record
+        macs = [run.record.costs.paper.mean_macs for run in same.runs]
+        names = [one.row + " *" * bool(one.marks), one.profile, one.data.name, str(same.n)]
+        miou = [percent(same.mean_percent), significant(same.spread)]
+        cost = [gmacs(statistics.fmean(macs)), significant(statistics.stdev(macs) / 1e9)]
+        lines.append([*names, *miou, *cost, ", ".join(str(run.record.seed) for run in same.runs)])
+    if len(lines) == 1:
+        return ""
+    rows = aligned(lines, right={3, 4, 5, 6, 7})
+    return "\n".join([*rows, "Mean and standard deviation (n − 1) over seeds.", ""])
 
 
 def aligned(table: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:

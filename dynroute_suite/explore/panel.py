@@ -10,7 +10,7 @@ from ipywidgets import HTML, Dropdown, FloatSlider, HBox, Layout, VBox
 from PIL import Image
 
 from dynroute_core.data.labels import IGNORE
-from dynroute_core.system.runtime import DynrouteError
+from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.explore.session import GATES, Session, View
 from dynroute_suite.figures.examples import Scene, scene_figure
 from dynroute_suite.figures.style import Picture

@@ -32,7 +32,7 @@ from dynroute_core.model import RoutingOutput, Segmenter
 from dynroute_core.runs.record import CHECKPOINT, RECORD, SCHEMA, ImageRoute, Routes, read_record
 from dynroute_core.runs.route_files import ROUTE_NAMES, find_route
 from dynroute_core.space import Route, RoutingSpace, path_name
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.report.flow import Flow, flow
 
 GATES = "as the gates decide"

@@ -14,8 +14,8 @@ from PIL import Image
 from dynroute_core.data.dataset import MAX_PIXELS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
 from dynroute_core.runs.record import EXAMPLES, Record, Routes, example_names
-from dynroute_core.system.runtime import BlockedError, suggest
-from dynroute_core.system.strict_json import read_file
+from dynroute_core.system.errors import BlockedError, suggest
+from dynroute_core.system.files import read_file
 from dynroute_suite.figures import svg
 from dynroute_suite.figures.diagram import diagram, route_diagram
 from dynroute_suite.figures.signs import SMALL_TEXT, WIDTH, Look, flow_legend

@@ -20,7 +20,7 @@ from html import escape, unescape
 import matplotlib
 from matplotlib.figure import Figure
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -198,3 +198,8 @@ def _unique_ids(svg: str) -> str:
 
     svg = re.sub(r' id="([^"]*)"', rename, svg)
     return re.sub(r'(url\(#|href="#)([^")]+)', rf"\g<1>{prefix}\g<2>", svg)
+
+
+def figure_block(picture: Picture) -> str:
+    """A figure as MyST Markdown, a block of its own."""
+    return f"```{{raw}} html\n{picture.html}\n```"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dynroute_core.system.runtime import UsageError, suggest
+from dynroute_core.system.errors import UsageError, suggest
 from dynroute_suite.notebook.sandbox import LAST_WORDS_S, in_use
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from dynroute_core.system.strict_json import read_regular
+from dynroute_core.system.files import read_regular
 
 MAX_STREAM = 50_000  # characters of printed text kept per output; log.txt has the rest
 KEPT_METADATA = ("jupyter", "mystnb", "tags")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import msgspec
 
-from dynroute_core.system.runtime import is_terminal
+from dynroute_core.system.machine import is_terminal
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dynroute_core.runs.marks import forced_route, given_weights
 from dynroute_core.runs.record import RECORD, Record, read_record
 from dynroute_core.runs.recording import recorded_config
-from dynroute_core.system.runtime import DynrouteError
+from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.notebook import document as notebook
 from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from dynroute_core.system.runtime import BlockedError
-from dynroute_core.system.signals import LOCK, locked
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.locks import LOCK, locked
 
 LOG = "log.txt"
 LAST_WORDS_S = 30.0  # for the checkpoint of a kernel whose command was killed

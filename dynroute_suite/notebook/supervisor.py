@@ -23,14 +23,8 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from dynroute_core.system.runtime import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    DynrouteError,
-    remove_stale,
-    write_whole,
-)
+from dynroute_core.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, DynrouteError
+from dynroute_core.system.files import remove_stale, write_whole
 from dynroute_suite.notebook import child
 from dynroute_suite.notebook import document as notebook
 from dynroute_suite.notebook.progress import Display, Tail

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from dynroute_core.data.dataset import read_picture
-from dynroute_core.system.runtime import BlockedError, DynrouteError
+from dynroute_core.system.errors import BlockedError, DynrouteError
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 Labelled = tuple[Tensor, int]

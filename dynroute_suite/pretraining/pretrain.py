@@ -34,18 +34,12 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.record import CHECKPOINT
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import (
-    EXIT_DONE,
-    EXIT_INTERRUPTED,
-    BlockedError,
-    DynrouteError,
-    UsageError,
-    pick_device,
-    remove_stale,
-    source_hash,
-    write_whole,
-)
-from dynroute_core.system.signals import Signals, locked
+from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, BlockedError, DynrouteError, UsageError
+from dynroute_core.system.files import remove_stale, write_whole
+from dynroute_core.system.locks import locked
+from dynroute_core.system.machine import pick_device
+from dynroute_core.system.provenance import source_hash
+from dynroute_core.system.signals import Signals
 from dynroute_core.system.strict_json import to_json
 from dynroute_core.train import TrainConfig, make_optimizer
 from dynroute_core.weights.files import save_weights

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynroute_core.runs.record import Routes
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 
 Counts = npt.NDArray[np.float64]  # 3 × images × classes: true positives, false positives, false negatives
 Values = npt.NDArray[np.float64]

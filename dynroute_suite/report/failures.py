@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynroute_core.system.runtime import BlockedError
-from dynroute_core.system.strict_json import read_file
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import read_file
 from dynroute_suite.report.results import FAILED
 
 LOG, LOG_LINES = "log.txt", 30

@@ -17,7 +17,7 @@ from dynroute_core.cost import CostTable, cost_table
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs.record import ImageRoute, Record, Routes
 from dynroute_core.space import OPEN_THRESHOLD, Cell, ModelConfig, PathKey, RoutingSpace, path_name
-from dynroute_core.system.runtime import suggest
+from dynroute_core.system.errors import suggest
 from dynroute_suite.report.numbers import macs_of, share_text
 
 

@@ -1,14 +1,8 @@
-"""MyST Markdown written by code: figures, code blocks, links. What comes from data goes through `escape_markdown`."""
+"""MyST Markdown written by code: code blocks, links, tables. What comes from data goes through `escape_markdown`."""
 
 from __future__ import annotations
 
-from dynroute_suite.figures.style import Picture
 from dynroute_suite.report.tables import escape_markdown
-
-
-def figure(picture: Picture) -> str:
-    """A figure as a block of its own."""
-    return f"```{{raw}} html\n{picture.html}\n```"
 
 
 def block(text: str, language: str = "text") -> str:

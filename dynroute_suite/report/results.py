@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.runs.record import RECORD, Record, read_record
-from dynroute_core.system.runtime import BlockedError, suggest
+from dynroute_core.system.errors import BlockedError, suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILED = "failed.ipynb"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent, signed, significant
 from dynroute_suite.report.results import Committed

@@ -17,7 +17,7 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, Record, read_record
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_suite.cluster.queue import GONE, Place, places
 from dynroute_suite.cluster.submission import RunName, Submission, answer_path, log_path, read_answer, submissions
 from dynroute_suite.notebook.document import failure_of

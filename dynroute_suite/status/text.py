@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dynroute_core.system.runtime import UsageError, suggest
-from dynroute_suite.command.seeds import seeds_text
+from dynroute_core.system.errors import UsageError, suggest
 from dynroute_suite.command.session import profile_of, rows_of, seeds_of
-from dynroute_suite.command.summary import aligned, shown
+from dynroute_suite.command.summary import aligned, seeds_text, shown
 from dynroute_suite.status.runs import UNFINISHED, RunStatus, expected, records, statuses
 
 

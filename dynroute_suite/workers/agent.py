@@ -31,7 +31,7 @@ from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import pipeline
 from dynroute_core.runs.pipeline import Progress, Report, Run, plan
-from dynroute_core.system.runtime import DynrouteError
+from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.notebook.progress import Tail
 from dynroute_suite.workers.worker import PROGRESS, REQUEST, Failure, Request, failures
 

@@ -23,7 +23,7 @@ from dynroute_core.distributed import joined
 from dynroute_core.experiments import Experiment
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs import pipeline
-from dynroute_core.system.runtime import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, UsageError
+from dynroute_core.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, UsageError
 from dynroute_suite.notebook.progress import reporter
 
 REQUEST, PROGRESS, FAILURE = "request.json", "progress", "failure"

@@ -20,8 +20,9 @@ from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.runs import attempt
 from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.record import CHECKPOINT, CURVE, RECORD, ROUTES
-from dynroute_core.system import runtime
-from dynroute_core.system.runtime import EXIT_BLOCKED, BlockedError, remove_stale
+from dynroute_core.system import files
+from dynroute_core.system.errors import EXIT_BLOCKED, BlockedError
+from dynroute_core.system.files import remove_stale
 from support.sample_tiny_runs import TINY, assert_same_run
 
 ROW = with_settings(experiment("dynamic-a", profile="smoke"), TINY)
@@ -45,7 +46,7 @@ def without_room(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> Non
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(handle)
 
-    monkeypatch.setattr(runtime.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

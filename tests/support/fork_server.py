@@ -166,7 +166,7 @@ def work(attempt: Attempt, moments: Moments) -> None:
 
 
 def child(attempt: Attempt) -> int:
-    from dynroute_core.system.runtime import DynrouteError
+    from dynroute_core.system.errors import DynrouteError
 
     os.setpgid(0, 0)
     moments = Moments(attempt)

@@ -12,7 +12,7 @@ import reproduce
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
-from dynroute_core.system.runtime import EXIT_DONE
+from dynroute_core.system.errors import EXIT_DONE
 from dynroute_suite.status.runs import RunStatus, statuses
 
 DEADLINE_S = 300.0

@@ -25,9 +25,10 @@ from tqdm import tqdm
 from dynroute_core.data.labels import CITYSCAPES_LABELS
 from dynroute_core.data.streets.png import encode_png
 from dynroute_core.data.streets.scene import Scene, render
-from dynroute_core.system.runtime import UsageError, remove_stale, sync_folder, write_whole
-from dynroute_core.system.signals import LOCK, locked
-from dynroute_core.system.strict_json import decode_json, read_regular
+from dynroute_core.system.errors import UsageError
+from dynroute_core.system.files import read_regular, remove_stale, sync_folder, write_whole
+from dynroute_core.system.locks import LOCK, locked
+from dynroute_core.system.strict_json import decode_json
 
 __all__ = ["GENERATOR_VERSION", "Scene", "generate_streets", "render_scene"]
 

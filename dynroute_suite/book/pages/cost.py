@@ -12,8 +12,9 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
 from dynroute_core.space import SCALES, Cell, ModelConfig, RoutingSpace
 from dynroute_suite.figures.cost import bounds_figure, published_table, stacked_figure
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report.cost_audit import audit, cell_audit
-from dynroute_suite.report.markup import figure, table
+from dynroute_suite.report.markup import table
 from dynroute_suite.report.tables import markdown_table
 
 RAW = ModelConfig()
@@ -156,9 +157,9 @@ def cost_bounds() -> str:
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "cost_audit": cost_audit,
     "cost_bounds": cost_bounds,
-    "cost_bounds_figure": lambda: figure(bounds_figure()),
+    "cost_bounds_figure": lambda: figure_block(bounds_figure()),
     "cost_contradiction": cost_contradiction,
     "cost_example": cost_example,
     "cost_head": cost_head,
-    "cost_stack": lambda: figure(stacked_figure()),
+    "cost_stack": lambda: figure_block(stacked_figure()),
 }

@@ -11,6 +11,7 @@ from dynroute_core.published import PROTOCOL_HEIGHT, PROTOCOL_WIDTH
 from dynroute_core.space import OPEN_THRESHOLD, SCALES, ModelConfig, RoutingSpace
 from dynroute_suite.book.code import link
 from dynroute_suite.figures.diagram import space_diagram
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING, gmacs
 
@@ -28,7 +29,7 @@ SYMBOLS: Mapping[str, tuple[str, ...]] = {
 
 def space() -> str:
     """The routing space of the sixteen-layer network."""
-    return markup.figure(space_diagram(ModelConfig()))
+    return figure_block(space_diagram(ModelConfig()))
 
 
 def constants() -> str:

@@ -30,7 +30,7 @@ from dynroute_suite.figures.recipe import (
     open_at_start,
     recipe_figure,
 )
-from dynroute_suite.report.markup import figure
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report.numbers import NOTHING, gmacs
 from dynroute_suite.report.results import committed
 from dynroute_suite.report.tables import markdown_table
@@ -210,7 +210,7 @@ def evaluation_views() -> str:
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "evaluation_views": evaluation_views,
     "question_bias": gate_bias,
-    "question_bias_figure": lambda: figure(gate_figure()),
+    "question_bias_figure": lambda: figure_block(gate_figure()),
     "question_losses": losses,
     "question_losses_measured": measured_losses,
     "question_network_fix": network_fix,
@@ -218,7 +218,7 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "question_real_expected_measured": measured_real_and_expected,
     "question_sizes": sizes,
     "question_small_batches": small_batches,
-    "recipe_figure": lambda: figure(recipe_figure()),
+    "recipe_figure": lambda: figure_block(recipe_figure()),
     "recipe_groups": recipe_groups,
     "recipe_table": recipe_table,
 }

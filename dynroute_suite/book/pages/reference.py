@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import typing
 from collections.abc import Callable, Mapping
 
 from dynroute_core.runs import record
-from dynroute_core.system.runtime import SourceFacts
+from dynroute_core.system.provenance import SourceFacts
 from dynroute_suite.report import markup
 from dynroute_suite.report.results import ROOT
 from dynroute_suite.report.tables import escape_markdown
@@ -67,7 +68,7 @@ def schema() -> str:
 def _type_name(hint: object) -> str:
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
-    return str(hint).replace("dynroute_core.runs.record.", "").replace("dynroute_core.system.runtime.", "")
+    return re.sub(r"dynroute_core\.[a-z_.]+\.", "", str(hint))
 
 
 def command_line() -> str:

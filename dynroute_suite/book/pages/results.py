@@ -10,7 +10,7 @@ from dynroute_core.published import PAPER, PROTOCOL, PUBLISHED, RELEASE
 from dynroute_core.runs.record import Record
 from dynroute_suite.book.row_head import NO_NUMBERS
 from dynroute_suite.figures.run import class_iou_figure, pareto_figure
-from dynroute_suite.figures.style import ROW_LABELS
+from dynroute_suite.figures.style import ROW_LABELS, figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.claims import Check, claims, common_checks
 from dynroute_suite.report.comparable import is_comparable, why_not_comparable
@@ -156,7 +156,7 @@ def per_class() -> str:
         mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
         parts.append(f"## {_title(profile, data)}\n\n{markup.table(header, [*lines, mean], right=1)}")
         best = max(runs, key=lambda one: one.record.metrics.miou_percent)
-        parts.append(markup.figure(class_iou_figure(best.record)))
+        parts.append(figure_block(class_iou_figure(best.record)))
     return "\n\n".join(parts) or "There is no run yet."
 
 
@@ -167,12 +167,12 @@ def _class_number(one: Committed, name: str) -> str:
 
 def pareto() -> str:
     """The plane of accuracy and cost; the numbers of the figure stand in its text alternative and in the tables."""
-    return markup.figure(pareto_figure([one.record for one in committed()]))
+    return figure_block(pareto_figure([one.record for one in committed()]))
 
 
 def published_pareto() -> str:
     """The same with the runs that stand beside published numbers alone: the front page's figure."""
-    return markup.figure(pareto_figure([one.record for one in committed() if is_comparable(one.record)]))
+    return figure_block(pareto_figure([one.record for one in committed() if is_comparable(one.record)]))
 
 
 def verdicts() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from dynroute_suite.figures.speed import curves, time_figure
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING, significant
 from dynroute_suite.report.results import results_folder
@@ -81,7 +82,7 @@ def routes() -> str:
             for subject, points in curves(some).items()
         ]
         header = ["% of MACs: % of time", *[""] * (len(lines[0]) - 1)]
-        shown.append(f"{where(record)}\n\n{markup.figure(time_figure(some))}\n\n{markup.table(header, lines, right=1)}")
+        shown.append(f"{where(record)}\n\n{figure_block(time_figure(some))}\n\n{markup.table(header, lines, right=1)}")
     return "\n\n".join(shown) or NOT_YET
 
 

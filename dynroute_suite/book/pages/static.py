@@ -16,7 +16,7 @@ from dynroute_core.model import Segmenter
 from dynroute_core.space import SCALES, ModelConfig, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import STATIC, common_route, divide, static_model
 from dynroute_suite.figures.diagram import space_diagram
-from dynroute_suite.report import markup
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report.flow import flow, scale_name
 from dynroute_suite.report.numbers import NOTHING, gmacs, significant
 from dynroute_suite.report.routed_runs import Run, routed_runs
@@ -80,7 +80,7 @@ def depth_table(depths: tuple[int, ...] = DEPTHS) -> str:
 def static_drawing(name: str) -> str:
     network = STATIC[name]
     picture = space_diagram(static_model(name, LAYERS), title=f"{network.title} as a static route")
-    return f"{markup.figure(picture)}\n\nFrom: {network.source}. Stages: {network.stages}."
+    return f"{figure_block(picture)}\n\nFrom: {network.source}. Stages: {network.stages}."
 
 
 # Common networks
@@ -122,7 +122,7 @@ def common_records() -> str:
                 width=costs.nominal_width,
                 title=f"{run.record.row}: open in most validation images",
             )
-            parts.append(markup.figure(picture))
+            parts.append(figure_block(picture))
     return "\n\n".join(parts) or NO_RUNS
 
 

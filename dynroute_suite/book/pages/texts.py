@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from dynroute_core.system.runtime import UsageError
-from dynroute_suite.figures.style import shown_in_page
-from dynroute_suite.report import markup
+from dynroute_core.system.errors import UsageError
+from dynroute_suite.figures.style import figure_block, shown_in_page
 from dynroute_suite.report.results import ROOT
 
 SECTIONS = {"readme_data": "Data", "readme_run": "What a run leaves", "readme_troubleshooting": "Troubleshooting"}
@@ -45,7 +44,7 @@ def with_figures(text: str) -> str:
         path = ROOT / match[2]
         if not path.is_file():
             raise UsageError(f"{match[2]} is shown in a text of the repository, but there is no such file.")
-        return markup.figure(shown_in_page(path.read_text(encoding="utf-8")))
+        return figure_block(shown_in_page(path.read_text(encoding="utf-8")))
 
     return re.sub(r"(?m)^!\[([^\]]*)\]\(([^)]+\.svg)\)$", inline, text)
 

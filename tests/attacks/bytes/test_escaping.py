@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.strict_json import to_json
 from dynroute_suite.book import row_head as row_summary
 from dynroute_suite.book.build import _copy_records

@@ -17,7 +17,7 @@ from PIL import Image
 from dynroute_core.data.dataset import MAX_CHUNKS, MAX_PIXELS, DataError, read_image, read_label
 from dynroute_core.data.labels import CITYSCAPES, train_id_table
 from dynroute_core.data.streets.png import encode_png
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_suite.pretraining.photographs import TrainPhotographs, ValPhotographs, collate, open_folder
 from support.damage import bombard, bounded, damaged
 

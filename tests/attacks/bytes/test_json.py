@@ -20,7 +20,7 @@ from dynroute_core.runs.plan import Opened, plan_opened
 from dynroute_core.runs.record import CurvePoint, read_curve, read_record, read_routes, write_curve
 from dynroute_core.runs.route_files import find_route, read_route, write_route
 from dynroute_core.space import ModelConfig, RoutingSpace
-from dynroute_core.system.runtime import BlockedError, DynrouteError
+from dynroute_core.system.errors import BlockedError, DynrouteError
 from dynroute_core.system.strict_json import DEEPEST, decode_json, to_json
 from dynroute_suite.notebook import document as notebook
 from dynroute_suite.report.failures import read_failure

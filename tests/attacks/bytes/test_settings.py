@@ -18,7 +18,7 @@ from dynroute_core.experiments import Common, Experiment, experiment, with_setti
 from dynroute_core.runs.route_files import find_route
 from dynroute_core.settings import setting_names
 from dynroute_core.space import RoutingSpace
-from dynroute_core.system.runtime import DynrouteError, UsageError
+from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_suite.command.session import parser
 from dynroute_suite.notebook.child import Parameter, plain_parameter
 from support.damage import SEED, bounded

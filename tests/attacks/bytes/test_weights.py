@@ -17,7 +17,7 @@ from safetensors.torch import save
 from dynroute_core.checkpoint import FORMAT, Snapshot, load_snapshot, save_snapshot
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_core.weights.files import file_hash, give_weights, read_weights
 from support.damage import bombard, bounded, damaged
 

@@ -23,7 +23,7 @@ from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD
-from dynroute_core.system.runtime import EXIT_BLOCKED
+from dynroute_core.system.errors import EXIT_BLOCKED
 from dynroute_suite.notebook import row as rows
 from support.processes import assert_nothing_half_written, wait_for
 from support.sample_tiny_runs import assert_same_run

@@ -19,7 +19,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dynroute_core.runs.common_networks import OPEN_PATHS
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE
 from support.fork_server import Attempt, ForkServer
 from support.processes import assert_nothing_half_written, wait_for
 from support.sample_tiny_runs import assert_same_run

@@ -17,7 +17,7 @@ from dynroute_core.data.camvid import camvid
 from dynroute_core.data.cityscapes import cityscapes
 from dynroute_core.data.dataset import DataError, SegmentationDataset, read_image, read_label, read_size
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, camvid_id_to_train_id, train_id_table
-from dynroute_core.system.runtime import EXIT_BLOCKED, UsageError
+from dynroute_core.system.errors import EXIT_BLOCKED, UsageError
 
 RED = (200, 10, 30)
 TABLE = train_id_table(CAMVID)

@@ -19,7 +19,7 @@ from dynroute_core.data import dataset as dataset_module
 from dynroute_core.data.dataset import Bytes, DataError, Sample, SegmentationDataset
 from dynroute_core.data.loader import Batch, cache_estimate_mb, eval_samples, open_dataset, train_batches
 from dynroute_core.data.transforms import TrainTransform
-from dynroute_core.system.runtime import DynrouteError, UsageError
+from dynroute_core.system.errors import DynrouteError, UsageError
 
 TRANSFORM = TrainTransform((20, 30, 41), 200, (32, 24))
 # Torch says so where a machine has fewer cores than workers are asked for; the stream must not care.

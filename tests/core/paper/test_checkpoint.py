@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from dynroute_core.checkpoint import FORMAT, Snapshot, load_snapshot, restore_rng, rng_tensors, save_snapshot
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 
 
 def snapshot(seed=0):

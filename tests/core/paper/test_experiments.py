@@ -28,7 +28,7 @@ from dynroute_core.experiments import (
 from dynroute_core.losses import Budget
 from dynroute_core.space import ModelConfig
 from dynroute_core.static_routes import STATIC, static_model
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_core.train import TrainConfig
 
 # row: layers, gate, λ, μ, iterations, lr, drop path, gate lr ×, ImageNet weights

@@ -14,7 +14,7 @@ from dynroute_core.cost import OPEN, cost_table
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import module_name
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace, path_name
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.strict_json import parse, to_json
 from dynroute_core.weights.released_names import load_original
 from dynroute_suite.figures.diagram import mean_route_diagram, space_diagram

@@ -14,7 +14,7 @@ from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError, Watch
 from dynroute_core.runs.pipeline import Progress, run
 from dynroute_core.runs.record import CHECKPOINT, read_curve, read_record, write_record
-from dynroute_core.system.runtime import EXIT_FAILED
+from dynroute_core.system.errors import EXIT_FAILED
 from support.sample_records import sample_record
 from support.sample_tiny_runs import TINY, StopHere, assert_same_run
 

@@ -13,7 +13,7 @@ from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter
 from dynroute_core.space import INITIAL, Cell, RoutingSpace
 from dynroute_core.static_routes import STATIC, chain, common_route, divide, static_model, static_paths, static_route
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from support.random_routes import some_paths
 
 DEPTHS = (16, 25)

@@ -14,7 +14,7 @@ from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot, tra
 from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import TrainConfig, Trainer, learning_rate, make_optimizer, precise_batch_norm
 from support.sample_models import images, small_config
 

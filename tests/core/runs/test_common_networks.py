@@ -30,7 +30,7 @@ from dynroute_core.runs.pipeline import Progress, run
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record, read_routes
 from dynroute_core.space import RoutingSpace, path_name
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.report.comparable import changed_settings
 from dynroute_suite.report.flow import config_of
 from support.sample_models import images, mixed_model, shaken, small_config

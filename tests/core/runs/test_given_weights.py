@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 
-from dynroute_core.checkpoint import load_snapshot
+from dynroute_core.checkpoint import Weights, load_snapshot
 from dynroute_core.data.loader import eval_samples, open_dataset
 from dynroute_core.evaluate import ForcedPaths, as_input, evaluate
 from dynroute_core.experiments import Experiment, experiment, with_settings
@@ -18,8 +18,7 @@ from dynroute_core.runs import pipeline
 from dynroute_core.runs.pipeline import plan, run
 from dynroute_core.runs.record import CHECKPOINT, read_curve, read_record
 from dynroute_core.space import RoutingSpace, path_name
-from dynroute_core.system.runtime import BlockedError, UsageError
-from dynroute_core.weights.files import Weights
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.weights.released_names import original_name
 from dynroute_suite.report.comparable import why_not_comparable
 

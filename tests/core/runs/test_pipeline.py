@@ -21,7 +21,7 @@ from dynroute_core.runs import pipeline
 from dynroute_core.runs import plan as plan_module
 from dynroute_core.runs.pipeline import Progress, plan, run
 from dynroute_core.runs.record import CHECKPOINT, RECORD, ROUTES, example_names, read_curve, read_record, read_routes
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import Trainer
 from support.sample_tiny_runs import TINY, StopHere, assert_same_run, essence
 

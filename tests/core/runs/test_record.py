@@ -22,8 +22,9 @@ from dynroute_core.runs.record import (
     write_record,
 )
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import BlockedError
-from dynroute_core.system.strict_json import MAX_FILE_MB, parse, read_file, to_json
+from dynroute_core.system.errors import BlockedError
+from dynroute_core.system.files import MAX_FILE_MB, read_file
+from dynroute_core.system.strict_json import parse, to_json
 from support.sample_records import sample_curve, sample_record, sample_routes
 
 ROUTES_CONFIG = ModelConfig(layers=4, channels=4, gate="small")

@@ -14,7 +14,7 @@ from dynroute_core.runs.record import Routes
 from dynroute_core.runs.route_files import MAX_MB, ROUTE_NAMES, find_route, image_route, read_route, write_route
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace
 from dynroute_core.static_routes import static_model, static_route
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.strict_json import to_json
 from support.random_routes import some_paths
 from support.sample_records import random_output, sample_routes

@@ -7,7 +7,7 @@ import torch
 
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_core.weights.released_names import load_original, original_name
 from support.sample_checkpoints import released
 from support.sample_models import images, mixed_model, small_config

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dynroute_core.checkpoint import Snapshot, save_snapshot
+from dynroute_core.checkpoint import Snapshot, Weights, save_snapshot
 from dynroute_core.model import Segmenter
-from dynroute_core.system.runtime import BlockedError, UsageError
-from dynroute_core.weights.files import Weights, give_weights
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.weights.files import give_weights, hashed
 from dynroute_core.weights.released_names import original_name
 from support.sample_checkpoints import Malicious
 from support.sample_models import mixed_model, small_config
@@ -217,9 +217,9 @@ def test_files_that_are_no_weights(source: Segmenter, tmp_path: Path) -> None:
 def test_a_hash_that_is_asked_for_is_checked(source: Segmenter, tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save(released(source), path)
-    found = Weights(file=str(path)).hashed()
-    assert len(found.sha256) == 64 and found.hashed() == found
+    found = hashed(Weights(file=str(path)))
+    assert len(found.sha256) == 64 and hashed(found) == found
     with pytest.raises(UsageError, match="asks for 0000"):
-        Weights(file=str(path), sha256="0000").hashed()
+        hashed(Weights(file=str(path), sha256="0000"))
     with pytest.raises(ValueError, match="empty"):
         Weights(file="")

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.book.pages import texts as fragments_texts
 from dynroute_suite.figures.style import shown_in_page, standalone, svg_picture
 from dynroute_suite.figures.svg import text

@@ -13,7 +13,7 @@ from sphinx.errors import ExtensionError
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.runs.record import RECORD, ROUTES, Record, write_record
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.strict_json import to_json
 from dynroute_suite.book import build, code, fragments, pdf, row_pages, sources, toc
 from dynroute_suite.book.mathml import mathml

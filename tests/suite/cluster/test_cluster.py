@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from dynroute_core.runs.record import PLAN, RECORD, read_record, write_record
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
 from dynroute_core.system.strict_json import to_json
 from dynroute_suite.cluster import job, submission
 from dynroute_suite.cluster import queue as cluster_queue
@@ -27,8 +27,8 @@ from dynroute_suite.cluster import submit as cluster
 from dynroute_suite.cluster.job import Command, JobFailedError, RowJob
 from dynroute_suite.cluster.submission import RunName, Submission, Task
 from dynroute_suite.command import cluster_options
-from dynroute_suite.command.seeds import seeds_text
 from dynroute_suite.command.session import again, open_session, parser
+from dynroute_suite.command.summary import seeds_text
 from dynroute_suite.notebook.document import OWN, failure_of
 from dynroute_suite.notebook.sandbox import LOG, is_at_work
 from dynroute_suite.report.flow import experiment_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynroute_core.runs.record import read_record
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE
 from dynroute_suite.cluster import submission
 from dynroute_suite.status.runs import statuses
 from support import slurm_machine

@@ -24,7 +24,7 @@ from dynroute_core.runs import pipeline
 from dynroute_core.runs.pipeline import find_data
 from dynroute_core.runs.plan import Plan, plan
 from dynroute_core.runs.record import CHECKPOINT, Record
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.command import export as export_module
 from dynroute_suite.command.export import (
     ARCHIVE,

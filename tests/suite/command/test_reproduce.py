@@ -18,7 +18,7 @@ from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.plan import Plan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
-from dynroute_core.system.runtime import (
+from dynroute_core.system.errors import (
     EXIT_BLOCKED,
     EXIT_DONE,
     EXIT_FAILED,

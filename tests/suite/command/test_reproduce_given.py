@@ -20,7 +20,7 @@ from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, Record, read_record
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE, BlockedError
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE, BlockedError
 from dynroute_core.weights.files import give_weights
 from dynroute_core.weights.released_names import original_name
 from support.sample_checkpoints import Malicious

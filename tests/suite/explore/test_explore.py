@@ -17,7 +17,7 @@ from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.record import CHECKPOINT, RECORD, write_record
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.explore.panel import Panel, summary
 from dynroute_suite.explore.session import (
     GATES,

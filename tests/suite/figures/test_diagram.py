@@ -10,7 +10,7 @@ import pytest
 
 from dynroute_core.runs.record import Routes
 from dynroute_core.space import GateKind, ModelConfig
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.figures.diagram import (
     legend_picture,
     mean_route_diagram,

@@ -17,7 +17,7 @@ from PIL import Image
 from dynroute_core.losses import Budget
 from dynroute_core.runs.record import EXAMPLES, Record, example_names
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import BlockedError, UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import TrainConfig
 from dynroute_suite.figures.run import class_iou_figure, cost_figure, curve_figure, example_figure, pareto_figure
 from dynroute_suite.figures.style import Picture, figure_style, picture

@@ -22,7 +22,7 @@ import pytest
 
 from dynroute_core.runs.plan import Plan
 from dynroute_core.runs.record import RECORD, write_record
-from dynroute_core.system.runtime import (
+from dynroute_core.system.errors import (
     EXIT_BLOCKED,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -30,7 +30,7 @@ from dynroute_core.system.runtime import (
     DynrouteError,
     UsageError,
 )
-from dynroute_core.system.signals import locked
+from dynroute_core.system.locks import locked
 from dynroute_suite.notebook import child
 from dynroute_suite.notebook import document as notebook
 from dynroute_suite.notebook import row as rows

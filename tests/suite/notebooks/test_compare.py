@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynroute_core.runs.record import RECORD, Record, write_record
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.report.results import Committed, results_in, selected
 from dynroute_suite.report.side_by_side import runs_table
 from support.notebook_runs import execute, shown

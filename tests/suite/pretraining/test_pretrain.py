@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from dynroute_core.checkpoint import Weights
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.record import CHECKPOINT
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE, BlockedError, UsageError
-from dynroute_core.weights.files import Weights, give_weights
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE, BlockedError, UsageError
+from dynroute_core.weights.files import give_weights
 from dynroute_suite.pretraining import pretrain as module
 from dynroute_suite.pretraining.photographs import TrainPhotographs, ValPhotographs, open_folder
 from dynroute_suite.pretraining.pretrain import BACKBONE, RESULT, Classifier, PretrainConfig, learning_rate, pretrain

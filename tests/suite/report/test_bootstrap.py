@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dynroute_core.space import ModelConfig
-from dynroute_core.system.runtime import UsageError
+from dynroute_core.system.errors import UsageError
 from dynroute_suite.report.bootstrap import counts_of, miou_percent, paired_difference
 from support.sample_records import sample_routes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dynroute_core.system.runtime import BlockedError
+from dynroute_core.system.errors import BlockedError
 from dynroute_suite.report.speed_record import Goal, read_speed, write_speed
 from support.sample_speed import RECORD, TIME
 

@@ -20,7 +20,7 @@ from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.pipeline import Progress, Run
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_curve, read_record
-from dynroute_core.system.runtime import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
+from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
 from dynroute_suite.workers import agent as elastic
 from support.commands import DEADLINE_S, SMOKE, interrupt, start
 from support.processes import is_gone, wait_for
@@ -95,7 +95,7 @@ def test_two_processes_leave_one_record(
     ("rank", "module", "function", "call"),
     [
         (1, "dynroute_core.train", "Trainer._backward", 6),  # checkpoints are written at 3, 6 and 8
-        (0, "dynroute_core.system.runtime", "os.replace", 4),  # plan, curve, checkpoint, and then the curve at 6
+        (0, "dynroute_core.system.files", "os.replace", 4),  # plan, curve, checkpoint, and then the curve at 6
     ],
 )
 def test_a_killed_worker_changes_nothing(rank, module, function, call, finished, tiny, smoke_streets, tmp_path, dies):

@@ -1,0 +1,82 @@
+"""What is said and asked of the machine: device, processor, packages, memory.
+
+Imports torch only inside the functions that need it, so that `reproduce.py --help` answers at once."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynroute_core.system.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """The device for `"auto"` (CUDA where there is one, else the CPU) or a torch device name.
+
+    Raises `UsageError` for a name torch does not know or a device that is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}. Give auto, cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported. Give auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not here: torch sees {torch.cuda.device_count()} GPUs. Give cpu or auto.")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person would name it, for records: `NVIDIA H200`, or the processor's model name."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy", "pillow", "opencv-python", "papermill"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def keep_freed_memory() -> bool:
+    """Tells glibc to keep freed memory rather than return it to the system; gives whether it could be told.
+
+    Training frees and takes the same large blocks in every step; taken from the system each time they are faulted in
+    page by page, which costs about a third of a step on the CPU.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    largest = 2**31 - 1
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    told = [mallopt(trim_threshold, largest), mallopt(mmap_threshold, 2**30)]
+    return all(told)
+
+
+def is_terminal() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr.isatty()

@@ -1,0 +1,54 @@
+"""Which code a run is made with: the commit, and a hash of every source that can change a number."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """The code of a run. dirty: tracked files differed from the commit. hash: of the sources that make numbers."""
+
+    commit: str
+    dirty: bool
+    hash: str
+
+
+def source_facts() -> SourceFacts:
+    """The code as it is now."""
+    revision, dirty = commit()
+    return SourceFacts(commit=revision, dirty=dirty, hash=source_hash())
+
+
+def commit() -> tuple[str, bool]:
+    """(git commit of the source, whether tracked files differ from it); ("unknown", False) outside its own checkout."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown", False  # installed below some other checkout
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+
+
+SOURCES = (".py", ".cpp", ".h", ".cu", ".cuh")
+
+
+def source_hash(folders: Iterable[str] = ("dynroute_core", "kernels")) -> str:
+    """sha256 over every source file of the core and its kernels, names included: what can change a number."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in (root / folder).rglob("*") if path.suffix in SOURCES):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""Devices, versions, and memory that is kept."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dynroute_core.system import machine
+from dynroute_core.system.errors import UsageError
+from dynroute_core.system.machine import device_name, keep_freed_memory, pick_device, versions
+
+
+def test_devices(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert pick_device("auto").type == ("cuda" if there else "cpu")
+
+
+@pytest.mark.parametrize(("gpus", "name"), [(0, "cuda"), (0, "cuda:0"), (2, "cuda:2"), (2, "cuda:17")])
+def test_a_gpu_that_is_not_there(monkeypatch, gpus, name):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UsageError, match=f"{name!r} is not here: torch sees {gpus} GPUs"):
+        pick_device(name)
+    if gpus:
+        assert pick_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "cpu cuda", "meta", "mps"])
+def test_devices_that_are_none(name):
+    with pytest.raises(UsageError, match="Give auto, cpu, cuda or cuda:N"):
+        pick_device(name)
+
+
+def test_the_processor_has_a_name():
+    assert device_name(torch.device("cpu")).strip()
+
+
+def test_versions_name_what_can_change_a_number():
+    found = versions()
+    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+    assert {"python", "torch", "torchvision", "numpy", "pillow", "opencv-python"} <= set(found)
+    assert "absent" not in (found["torch"], found["numpy"])
+
+
+@pytest.mark.parametrize(("answers", "kept"), [((1, 1), True), ((1, 0), False), ((0, 1), False)])
+def test_freed_memory_is_kept_where_both_thresholds_are_taken(monkeypatch, answers, kept):
+    asked = []
+
+    def mallopt(which: int, value: int) -> int:
+        asked.append((which, value))
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory() is kept
+    assert [which for which, _ in asked] == [-1, -3]
+    assert all(value >= 2**30 for _, value in asked)
+
+
+def test_a_c_library_without_thresholds_is_told_apart(monkeypatch):
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert keep_freed_memory() is False
