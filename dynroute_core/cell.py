@@ -132,7 +132,8 @@ class CellModule(nn.Module):
         """A number in 0..1 for each image: drawn for the whole batch by every process that has a share of it, so that
         an image's does not depend on how many there are."""
         rank, processes = self.share
-        return torch.rand(processes * len(x), 1, 1, 1, device=x.device)[rank * len(x) : (rank + 1) * len(x)]
+        drawn = torch.rand(processes * len(x), 1, 1, 1, dtype=torch.float32, device=x.device)
+        return drawn[rank * len(x) : (rank + 1) * len(x)]
 
     def path_output(self, path: PathName, h: Tensor) -> Tensor:
         if path == "keep":

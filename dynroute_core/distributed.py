@@ -66,7 +66,7 @@ class Team:
         """Whether it is so in any process. Between the CPUs, so that no process waits for its GPU."""
         if self.size == 1:
             return own
-        flag = torch.tensor(own, dtype=torch.uint8)
+        flag = torch.tensor(own, dtype=torch.uint8, device="cpu")
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag)
 

@@ -10,7 +10,8 @@ Shapes: N images; C' = C·2^k channels, H×W positions at scale k; P paths of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import get_args
 
@@ -135,19 +136,20 @@ class Segmenter(nn.Module):
         self.config = config
         self.space = RoutingSpace.of(config)
         self.drop_path = 0.0
-        self.stem = Stem(config.channels, config.stem_channels, config.stem)
-        self.cells = nn.ModuleDict(
-            {
-                module_name(cell): CellModule(
-                    self.space.channels_at(cell.scale),
-                    self.space.paths(cell),
-                    config,
-                    drop_share=(cell.layer + 1) / config.layers,
-                )
-                for cell in self.space.cells
-            }
-        )
-        self.head = Head(config.channels, config.classes, self.space.head_scales)
+        with float32_parameters():
+            self.stem = Stem(config.channels, config.stem_channels, config.stem)
+            self.cells = nn.ModuleDict(
+                {
+                    module_name(cell): CellModule(
+                        self.space.channels_at(cell.scale),
+                        self.space.paths(cell),
+                        config,
+                        drop_share=(cell.layer + 1) / config.layers,
+                    )
+                    for cell in self.space.cells
+                }
+            )
+            self.head = Head(config.channels, config.classes, self.space.head_scales)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).view(1, 3, 1, 1), persistent=False)
         self.initialise()
 
@@ -244,9 +246,21 @@ class Segmenter(nn.Module):
 
         def mask(cell: Cell) -> Tensor:
             opened = [[(cell, path) in each for path in self.space.paths(cell)] for each in routes]
-            return torch.tensor(opened, device=images.device)
+            return torch.tensor(opened, dtype=torch.bool, device=images.device)
 
         return {cell: Forced(mask(cell), factors) for cell in self.space.cells}
+
+
+@contextmanager
+def float32_parameters() -> Iterator[None]:
+    """Modules made meanwhile are float32 whatever the process's default is: libraries change it on import, and a run's
+    numbers must not follow."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def module_name(cell: Cell) -> str:

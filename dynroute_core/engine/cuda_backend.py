@@ -62,7 +62,7 @@ class CudaBackend:
         self.network, self._space = network, space
         cells = {cell: index for index, cell in enumerate(space.cells)}
         places = [cells[cell] * RECORD + SLOTS[path] for cell, path in space.all_paths]
-        self._places = torch.tensor(places, device=network.network.device)
+        self._places = torch.tensor(places, dtype=torch.int64, device=network.network.device)
         self._routes: dict[tuple[bool, ...], Tensor] = {}
 
     def describe(self) -> str:

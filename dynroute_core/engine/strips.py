@@ -115,7 +115,7 @@ def argmax_rows(quarter: Tensor, span: Span, out: Tensor) -> None:
     # Half-pixel centres: places 0 and 1 lie between a logit and the one before it, 2 and 3 between it and the next.
     places = ((-1, 0.625), (-1, 0.875), (0, 0.125), (0, 0.375))
     for y, (above, down) in enumerate(places):
-        index = torch.arange(first, last, device=quarter.device) + above
+        index = torch.arange(first, last, dtype=torch.int64, device=quarter.device) + above
         here = torch.lerp(quarter[:, index.clamp(min=0)], quarter[:, (index + 1).clamp(max=rows - 1)], down)
         here = F.pad(here, (1, 1), mode="replicate")
         for x, (left, right) in enumerate(places):

@@ -85,7 +85,9 @@ class Attempt:
         keep_freed_memory()
         torch.use_deterministic_algorithms(experiment.train.deterministic, warn_only=True)
         torch.manual_seed(experiment.seed)
-        self.model = Segmenter(experiment.model).to(device)
+        with torch.device("cpu"):  # the same weights wherever it trains, and whatever device is the default
+            self.model = Segmenter(experiment.model)
+        self.model = self.model.to(device)
         if experiment.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.trainer = Trainer(self.model, experiment.train, team)

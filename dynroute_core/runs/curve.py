@@ -65,8 +65,8 @@ class Meter:
     def tensors(self) -> dict[str, Tensor]:
         return {
             "meter/sums": self.sums,
-            "meter/count": torch.tensor(self.count),
-            "meter/skipped": torch.tensor(self.skipped),
+            "meter/count": torch.tensor(self.count, dtype=torch.int64, device="cpu"),
+            "meter/skipped": torch.tensor(self.skipped, dtype=torch.int64, device="cpu"),
             "meter/confusion": self.confusion,
         }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,12 +23,11 @@ def write_whole(path: Path, content: bytes, *, settle: bool = True) -> None:
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = _create_aside(path)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         if name:
@@ -43,6 +42,13 @@ def write_whole(path: Path, content: bytes, *, settle: bool = True) -> None:
         raise
     if settle:
         sync_folder(path.parent)
+
+
+def _create_aside(path: Path) -> tuple[int, str]:
+    """A new temporary file beside `path`, open for writing, and its name."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # 0666 less the umask, as any program's: in a shared folder, pictures of licensed data may be nobody else's to read.
+    return os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), str(aside)
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False) -> Iterator[No
     also where the folder cannot be written or its file system has no locks.
     """
     try:
-        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise BlockedError(f"cannot write to {folder}: {error.strerror}. Choose another folder.") from error
     _held.add(handle)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,13 @@ def commit() -> tuple[str, bool]:
     """(git commit of the source, whether tracked files differ from it); ("unknown", False) outside its own checkout."""
     root = Path(__file__).resolve().parents[2]
 
+    # GIT_DIR and its like, set in hooks and by `git rebase --exec`, would name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, env=environment)
+        return done.stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
@@ -49,6 +53,14 @@ def source_hash(folders: Iterable[str] = ("dynroute_core", "kernels")) -> str:
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(path for path in (root / folder).rglob("*") if path.suffix in SOURCES):
+        for path in sorted(_sources(root / folder)):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Source files below a folder; what editors and systems leave under hidden names is none."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix in SOURCES and not hidden and path.is_file():
+            yield path

@@ -150,7 +150,7 @@ class NetworkSpec:
             )
             for cell in self.cells
         ]
-        return torch.tensor(rows, dtype=torch.int64)
+        return torch.tensor(rows, dtype=torch.int64, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,10 @@ class NativeNetwork:
             raise ValueError(f"{len(mask)} flags for {self._paths} paths.")
         pixels = (image if image.dtype == torch.uint8 else image.to(torch.float32)).contiguous()
         forced = None if mask is None else bytes(mask)
-        result = ImageResult(torch.empty(self._paths), torch.empty(self._cells, dtype=torch.uint8))
+        result = ImageResult(
+            torch.empty(self._paths, dtype=torch.float32, device="cpu"),
+            torch.empty(self._cells, dtype=torch.uint8, device="cpu"),
+        )
         self.call(
             "run",
             pixels.data_ptr(),

@@ -36,7 +36,7 @@ def enlarge(x: Tensor, times: int) -> Tensor:
 
 def stem(image: Tensor, mean: Sequence[float], spec: StemSpec) -> Tensor:
     """3×H×W, 0..255 → less the mean, zeros to a multiple of 32, 3×3 stride 2 unpadded, two separable pairs."""
-    x = image - torch.tensor(mean, dtype=image.dtype).view(3, 1, 1)
+    x = image - torch.tensor(mean, dtype=image.dtype, device=image.device).view(3, 1, 1)
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % 32, 0, -height % 32))[None]
     x = F.relu(F.conv2d(x, spec.first.weight.to(x.dtype), spec.first.bias.to(x.dtype), stride=2))
@@ -118,7 +118,8 @@ def run(
             for arriving, what in sent.items():
                 came.setdefault((each.layer + 1, each.scale + STEPS[arriving]), {})[arriving] = what
             if state == CLOSED:
-                factors = torch.tensor([float(mask is None and path == "keep") for path in each.paths])
+                kept = [float(mask is None and path == "keep") for path in each.paths]
+                factors = torch.tensor(kept, dtype=x.dtype, device=x.device)
         applied.append(factors)
         states.append(state)
     last = spec.cells[-1].layer + 1
@@ -126,13 +127,13 @@ def run(
     if features[-1] is None:
         features[-1] = _zeros(x, spec, len(features) - 1)
     logits = enlarge(head(features, spec.head), 4)[0, :, : image.shape[-2], : image.shape[-1]]
-    return logits, ImageResult(torch.cat(applied).float(), torch.tensor(states, dtype=torch.uint8))
+    return logits, ImageResult(torch.cat(applied).float(), torch.tensor(states, dtype=torch.uint8, device="cpu"))
 
 
 def _factors(
     x: Tensor, spec: CellSpec, network: NetworkSpec, mask: Sequence[bool] | None, gate_factors: bool
 ) -> Tensor:
-    opened = torch.ones(len(spec.paths), dtype=x.dtype) if mask is None else torch.tensor(mask).to(x.dtype)
+    opened = torch.tensor(mask or [True] * len(spec.paths), dtype=x.dtype, device=x.device)
     if spec.gate is None or (mask is not None and not gate_factors):
         return opened
     return gate(x, spec.gate, small=network.small_gate) * opened

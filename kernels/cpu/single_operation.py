@@ -42,7 +42,7 @@ class Alone:
 
     def read(self, name: MapName, scale: int) -> Tensor:
         """A map, in the network's dtype."""
-        rows = torch.empty(self._shape(name, scale), dtype=self.dtype)
+        rows = torch.empty(self._shape(name, scale), dtype=self.dtype, device="cpu")
         self._network.call("map", MAP_CODES[name], scale, False, rows.data_ptr())
         return rows.permute(2, 0, 1)[None]
 
@@ -56,7 +56,7 @@ class Alone:
     def arrive(self, cell: int, came: Collection[PathName], *, gated: bool) -> Tensor:
         """Sums into x what came (keep: x itself) at the cell of this number; factors per path, 1 without the gate."""
         self._cell(cell)
-        factors = torch.empty(len(self._spec.cells[cell].paths))
+        factors = torch.empty(len(self._spec.cells[cell].paths), dtype=torch.float32, device="cpu")
         self._network.call("arrive", cell, sum(1 << PATH_CODES[path] for path in came), gated, factors.data_ptr())
         return factors
 

@@ -123,7 +123,7 @@ class _Planner:
         height, width = (-(-side // COARSEST_STRIDE) * COARSEST_STRIDE for side in images.shape[2:])
         self.sides = [(height // 4 >> scale, width // 4 >> scale) for scale in range(SCALES)]
         self._lay_out((height, width))
-        records = torch.zeros(len(network.cells) + 1, self.count, RECORD, device=network.device)
+        records = torch.zeros(len(network.cells) + 1, self.count, RECORD, dtype=torch.float32, device=network.device)
         records[-1, :, : UP + DOWN] = 1
         self.ever = records[-1]
         self.plan = Plan(
@@ -131,7 +131,7 @@ class _Planner:
             route=torch.zeros(len(network.cells), self.count, RECORD, dtype=torch.uint8, device=network.device),
             mode=torch.zeros(1, dtype=torch.int32, device=network.device),
             gates=records,
-            logits=torch.zeros(self.count, network.classes, *self.sides[0], device=network.device),
+            logits=torch.zeros(self.count, network.classes, *self.sides[0], dtype=torch.float32, device=network.device),
             arena=self.memory,
         )
         self._stem()
@@ -249,7 +249,7 @@ class _Planner:
         """The rows of a gate's sums; every cell of a scale uses the same."""
         if cell.scale not in self.sums:
             shape = (self.count, sum_rows(pixels)[0], reduce.weight.shape[1])
-            self.sums[cell.scale] = torch.zeros(shape, device=self.network.device)
+            self.sums[cell.scale] = torch.zeros(shape, dtype=torch.float32, device=self.network.device)
         return self.sums[cell.scale]
 
     def _send(self, cells: Sequence[PackedCell]) -> None:

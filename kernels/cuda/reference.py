@@ -99,8 +99,8 @@ def decide(
     paths: int,
 ) -> Tensor:
     """The record N×4 of a cell. total: N × inputs, summed over `count` pixels; None: factors of one."""
-    present = torch.tensor([bool(paths >> slot & 1) for slot in range(3)])
-    factors = torch.ones(len(route), 3, dtype=weight.dtype)
+    present = torch.tensor([bool(paths >> slot & 1) for slot in range(3)], dtype=torch.bool, device=weight.device)
+    factors = torch.ones(len(route), 3, dtype=weight.dtype, device=weight.device)
     if total is not None and mode != FORCED_ONES:
         factors = torch.tanh(total / count @ weight.T + bias).clamp(min=0)
     factors = factors * present
@@ -108,7 +108,7 @@ def decide(
         factors = factors * (route[:, :3] != 0)
     arrived = reached(sources, len(route))
     is_open = factors.sum(1) >= OPEN_THRESHOLD
-    record = torch.zeros(len(route), 4, dtype=weight.dtype)
+    record = torch.zeros(len(route), 4, dtype=weight.dtype, device=weight.device)
     record[:, :3] = factors * (is_open & arrived).unsqueeze(1)
     if mode == FREE:
         record[arrived & ~is_open, KEEP] = 1

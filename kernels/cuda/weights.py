@@ -21,7 +21,7 @@ def padded(channels: int) -> int:
 
 
 def _filled(values: Tensor, *shape: int) -> Tensor:
-    full = torch.zeros(shape, dtype=torch.float32)
+    full = torch.zeros(shape, dtype=torch.float32, device="cpu")
     full[tuple(slice(side) for side in values.shape)] = values.detach().float().cpu()
     return full
 
@@ -57,7 +57,8 @@ def packed_window(convolution: ConvSpec) -> Tensor:
 def packed_factors(gate: GateSpec, slots: list[int]) -> tuple[Tensor, Tensor]:
     """(3 × padded inputs, 3): a gate's last layer with a row per slot, zeros for paths that the cell lacks."""
     inputs = gate.factors.weight.shape[1]
-    weight, bias = torch.zeros(3, padded(inputs)), torch.zeros(3)
+    weight = torch.zeros(3, padded(inputs), dtype=torch.float32, device="cpu")
+    bias = torch.zeros(3, dtype=torch.float32, device="cpu")
     weight[slots, :inputs] = gate.factors.weight[:, :, 0, 0].detach().float().cpu()
     bias[slots] = gate.factors.bias.detach().float().cpu()
     return weight, bias

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -109,9 +108,10 @@ class Moments:
         """From now on every file written by `write_whole` and every iteration passes through here."""
         from dynroute_core import train
         from dynroute_core.runs import pipeline
+        from dynroute_core.system import files
 
         pipeline.locked = self.around("locked", pipeline.locked)
-        for module, name in ((os, "replace"), (os, "fsync"), (tempfile, "mkstemp")):
+        for module, name in ((os, "replace"), (os, "fsync"), (files, "_create_aside")):
             setattr(module, name, self.around(name, getattr(module, name)))
         train.Trainer._step = self.around("step", train.Trainer._step)  # type: ignore[method-assign]
         opened = os.fdopen

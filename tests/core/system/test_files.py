@@ -25,11 +25,20 @@ def test_writes_a_new_file_and_replaces_an_old_one(tmp_path):
     for content in (b"one", b"", b"\0" * 10**6):
         write_whole(path, content)
         assert path.read_bytes() == content
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("place", ["os.fsync", "os.replace", "os.chmod", "os.fdopen", "tempfile.mkstemp"])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_as_open_as_the_umask_lets_it_be(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "file", b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("place", ["os.fsync", "os.replace", "os.fdopen", "os.open"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_any_failure_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, place, number):
     path = tmp_path / "file"

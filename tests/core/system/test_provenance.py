@@ -52,6 +52,16 @@ def test_the_sources_hash_sees_the_kernels(copied_sources):
     assert source_hash() == first
 
 
+def test_hidden_files_are_no_sources(copied_sources):
+    """An editor's lock is a link to nowhere; other systems leave `._x.py` beside x.py."""
+    first = source_hash()
+    (copied_sources / ".#model.py").symlink_to("somebody@somewhere.1234")
+    (copied_sources / "._cell.py").write_bytes(b"\0")
+    (copied_sources / ".ipynb_checkpoints").mkdir()
+    (copied_sources / ".ipynb_checkpoints" / "cost-checkpoint.py").write_text("x = 1")
+    assert source_hash() == first
+
+
 def test_the_sources_hash_sees_names_new_files_and_nothing_but_python(copied_sources):
     first = source_hash()
     (copied_sources / "notes.txt").write_text("no source")
@@ -87,6 +97,18 @@ def test_commit_and_whether_tracked_files_differ(copied_sources):
     assert commit() == (head, False)
     (copied_sources / "model.py").write_text("")
     assert commit() == (head, True)
+
+
+def test_another_repository_in_gits_variables_is_not_named(copied_sources, monkeypatch, tmp_path_factory):
+    """A hook, or `git rebase --exec`, sets GIT_DIR."""
+    other = tmp_path_factory.mktemp("other")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", str(other), "init", "--quiet"], check=True)
+    command = ["git", "-C", str(other), *identity, "commit", "--quiet", "--allow-empty", "--message", "x"]
+    subprocess.run(command, check=True)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(copied_sources.parent))
+    assert commit() == ("unknown", False)
 
 
 def test_commit_without_git_is_unknown(monkeypatch):
