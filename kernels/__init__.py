@@ -4,7 +4,7 @@ What each operation computes: `README.md`, and in plain torch `reference.py`. So
 `build.py`.
 """
 
-from dynroute_kernels.cpu.build import BuildError
+from dynroute_kernels.cache import BuildError
 from dynroute_kernels.cpu.network import (
     CellSpec,
     ConvSpec,

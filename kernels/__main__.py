@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from dynroute_kernels.cache import BuildError
 from dynroute_kernels.cpu import build
 from dynroute_kernels.cpu.network import ISA_VARIABLE
 
@@ -17,14 +18,13 @@ def main() -> int:
     if given.command == "build":
         try:
             print(build.build(sanitized=given.sanitized))
-        except build.BuildError as error:
+        except BuildError as error:
             print(error, file=sys.stderr)
             return 3
         return 0
     path = build.built(sanitized=given.sanitized)
     print(f"library   {path or 'not built: python -m dynroute_kernels build'}")
-    print(f"compiler  {build.compiler() or 'none'}")
-    print(f"ninja     {build.ninja() or 'none'}")
+    print(f"compiler  {' '.join(build.compiler() or ['none'])}")
     if path is not None and not given.sanitized:
         library = build.library()
         for dtype, bf16 in (("float32", 0), ("bfloat16", 1)):

@@ -14,28 +14,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+
+class BuildError(RuntimeError):
+    """Kernels cannot be built or loaded here; the text says what is missing and what to do."""
+
+
 OTHERS_WRITE = stat.S_IWOTH
+NEXT_STEP = "Name a folder of your own that can be written in TORCH_EXTENSIONS_DIR."
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def folder() -> Path:
-    given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
+    """The cache folder, there or not. Raises BuildError where neither a variable nor a home names one."""
+    try:
+        if given := os.environ.get("TORCH_EXTENSIONS_DIR"):
+            return Path(given).expanduser()
+        if given := os.environ.get("XDG_CACHE_HOME"):
+            return Path(given).expanduser() / "torch_extensions"
+        return Path.home() / ".cache" / "torch_extensions"
+    except RuntimeError as error:  # no HOME, and no such user
+        raise BuildError(f"no folder for compiled libraries: {error} {NEXT_STEP}") from error
 
 
 def make(target: Path) -> None:
-    """The cache folder; one that is there keeps its permissions."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.mkdir(mode=0o700, exist_ok=True)
+    """The cache folder; one that is there keeps its permissions. Raises BuildError where it cannot be written."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"cannot make {target}: {error.strerror}. {NEXT_STEP}") from error
 
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
     """The path at which to make a library, in a folder of its own; afterwards it is moved to its place."""
     make(target.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}_", dir=target.parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}_", dir=target.parent))
+    except OSError as error:
+        raise BuildError(f"cannot write to {target.parent}: {error.strerror}. {NEXT_STEP}") from error
     try:
         yield folder / target.name
         place(folder / target.name, target)
@@ -62,3 +79,8 @@ def danger(library: Path) -> str:
         if facts.st_mode & OTHERS_WRITE and not (path.is_dir() and facts.st_mode & stat.S_ISVTX):
             return f"every user of this machine can write {path}"
     return ""
+
+
+def sources(folder: Path, pattern: str) -> list[Path]:
+    """The source files below a folder, in order; hidden ones, which editors and systems leave, are none."""
+    return sorted(path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("."))

@@ -18,7 +18,7 @@ import minimal  # noqa: E402
 def test_the_first_release_from_a_bound_on() -> None:
     assert minimal.requirement("numpy", "2.0") == "numpy==2.0.0.*"
     assert minimal.requirement("pillow", "11") == "pillow==11.0.0.*"
-    assert minimal.requirement("ninja", "1.11.1") == "ninja==1.11.1.*"
+    assert minimal.requirement("msgspec", "0.21.1") == "msgspec==0.21.1.*"
 
 
 def test_every_core_dependency_has_a_bound_that_is_installed() -> None:

@@ -34,7 +34,8 @@ def load(network: Segmenter, dtype: torch.dtype) -> CudaBackend:
         lack = f"the model is on {device}: move it to a CUDA device."
     if lack is not None:
         raise BackendUnavailableError(f"the cuda backend cannot run: {lack} Give backend='torch'.")
-    from dynroute_kernels.cuda.build import BuildError, gpu_library
+    from dynroute_kernels.cache import BuildError
+    from dynroute_kernels.cuda.build import gpu_library
     from dynroute_kernels.cuda.network import CudaNetwork
 
     try:

@@ -1,7 +1,7 @@
-"""Compiles `csrc/cpu` through torch.utils.cpp_extension on first use and keeps the library: later runs only load it.
+"""Compiles `csrc/cpu` on first use and keeps the library: later runs only load it.
 
 The sources take plain pointers and include no torch header, so a build takes seconds. A library is named by a hash of
-what it was made from (sources, flags, torch, compiler). It is built in a folder of its own and moved into place whole:
+what it was made from (sources, flags, compiler). It is built in a folder of its own and moved into place whole:
 two processes that build at once both end with a good library, and one that is killed leaves nothing that another waits
 for. Where, and what may be loaded from there: `cache.py`.
 """
@@ -13,40 +13,35 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
-
 from dynroute_kernels import cache
+from dynroute_kernels.cache import BuildError
 
 SOURCES = Path(__file__).resolve().parents[1] / "csrc" / "cpu"
 FLAGS = ("-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi")  # psabi: vectors by value
 SANITIZER = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g")
 
 
-class BuildError(RuntimeError):
-    """The kernels cannot be built or loaded here; the text says what is missing and what to do."""
-
-
-def compiler() -> str | None:
-    """The C++ compiler that torch would use: CXX, else c++, g++ or clang++ on the path."""
-    named = os.environ.get("CXX")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-
-
-def ninja() -> str | None:
-    """ninja on the path, or beside this interpreter, where pip puts it."""
-    return shutil.which("ninja") or shutil.which("ninja", path=str(Path(sys.executable).parent))
+def compiler() -> list[str] | None:
+    """The command of the C++ compiler: CXX, which may hold words such as `ccache g++`, else the first on the path."""
+    named = os.environ.get("CXX", "")
+    if not named:
+        found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+        return [found] if found else None
+    words = [named] if shutil.which(named) else shlex.split(named)  # a path may hold spaces
+    return words if words and shutil.which(words[0]) else None
 
 
 def missing() -> list[str]:
     """What a build lacks here; empty where it can start."""
-    lacking = [] if compiler() else ["a C++17 compiler (install g++ or clang++, or name one in CXX)"]
-    return lacking if ninja() else [*lacking, "ninja (pip install ninja)"]
+    return [] if compiler() else ["a C++17 compiler (install g++ or clang++, or name one in CXX)"]
 
 
 def built(*, sanitized: bool = False) -> Path | None:
@@ -91,7 +86,7 @@ def library() -> ctypes.CDLL:
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
-        raise BuildError(f"{path} does not load ({error}): delete it, and it is built again.") from error
+        raise BuildError(f"{path} does not load: {error}. {_remedy(str(error))}") from error
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     for name, result, arguments in (
         ("error", ctypes.c_char_p, ()),
@@ -114,23 +109,40 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+def _remedy(said: str) -> str:
+    """What helps where a library does not load, by the loader's words."""
+    if "GLIBCXX" in said or "CXXABI" in said:
+        return (
+            "The environment's libstdc++ is older than the compiler's: update it (conda: libstdcxx-ng), or name the "
+            "environment's own compiler in CXX."
+        )
+    if "failed to map" in said or "Operation not permitted" in said:
+        return "Its folder allows no programs (noexec): name another one in TORCH_EXTENSIONS_DIR."
+    return "Delete it, and it is built again."
+
+
 def _flags(sanitized: bool) -> tuple[str, ...]:
     return (*FLAGS, *SANITIZER) if sanitized else FLAGS
 
 
 def _compile(name: str, flags: Sequence[str], folder: Path) -> None:
-    found = ninja()
-    assert found is not None
-    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), str(Path(found).parent)))
-    from torch.utils import cpp_extension  # only here: it imports setuptools, and takes a second
+    """Every source by itself, as many at once as there are cores, then the library `folder/name.so`."""
+    command = compiler()
+    assert command is not None
+    sources = cache.sources(SOURCES, "*.cpp")
+    objects = [folder / "_".join(path.relative_to(SOURCES).with_suffix(".o").parts) for path in sources]
 
-    sources = sorted(str(path) for path in SOURCES.glob("*.cpp"))
-    links = [flag for flag in flags if flag.startswith("-fsanitize")]
+    def call(*words: str | Path) -> None:
+        done = subprocess.run([*command, *flags, *map(str, words)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"the CPU kernels do not compile with {shlex.join(command)}:\n{done.stdout}{done.stderr}")
+
     try:
-        cpp_extension.load(name, sources, list(flags), extra_ldflags=links, build_directory=str(folder),
-                           is_python_module=False)  # fmt: skip
-    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        raise BuildError(f"the CPU kernels do not compile with {compiler()}:\n{error}") from error
+        with ThreadPoolExecutor(os.cpu_count()) as together:
+            list(together.map(lambda source, made: call("-fPIC", "-c", source, "-o", made), sources, objects))
+        call("-shared", "-pthread", *objects, "-o", folder / f"{name}.so")
+    except OSError as error:
+        raise BuildError(f"{shlex.join(command)} cannot be started: {error}") from error
 
 
 @functools.cache
@@ -138,12 +150,13 @@ def _compiler_version() -> str:
     found = compiler()
     if found is None:
         return ""
-    return subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    said = subprocess.run([*found, "--version"], capture_output=True, text=True, check=False).stdout
+    return said.partition("\n")[0]
 
 
 def _key(flags: Sequence[str]) -> str:
-    digest = hashlib.sha256(f"{flags} {torch.__version__} {platform.machine()}".encode())
-    for path in sorted(SOURCES.iterdir()):
+    digest = hashlib.sha256(f"{flags} {platform.machine()}".encode())
+    for path in cache.sources(SOURCES, "*"):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dynroute_kernels.cache import BuildError
 from dynroute_kernels.cpu import build
 
 PATH_CODES = {"keep": 0, "up": 1, "down": 2}
@@ -178,7 +179,7 @@ class NativeNetwork:
         wanted = os.environ.get(ISA_VARIABLE, "").encode()
         isa = self._library.dynroute_isa(wanted, dtype == torch.bfloat16)
         if isa is None:
-            raise build.BuildError(f"{ISA_VARIABLE}={wanted.decode()}: not compiled in, or not in this processor.")
+            raise BuildError(f"{ISA_VARIABLE}={wanted.decode()}: not compiled in, or not in this processor.")
         self.isa = isa.decode()
         weights, table = spec.weights(), spec.cell_table()
         middle, scales = spec.stem.first.weight.shape[0], len(spec.head.narrow) + 1

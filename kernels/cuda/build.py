@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynroute_kernels import cache
+from dynroute_kernels.cache import BuildError
+from dynroute_kernels.cpu.build import compiler
 from dynroute_kernels.cuda.problems import PROBLEMS
 
 SOURCES = Path(__file__).resolve().parents[1] / "csrc" / "cuda"
@@ -25,19 +27,11 @@ NVCC_FLAGS = ("-std=c++17", "-O3")
 EMULATOR_FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-DDYNROUTE_EMULATED")
 
 
-class BuildError(RuntimeError):
-    """The kernels cannot be built here; the message says what is missing or what the compiler said."""
-
-
 def find_nvcc() -> str | None:
     """nvcc from CUDA_HOME, the path, or the usual place."""
     home = os.environ.get("CUDA_HOME") or "/usr/local/cuda"
     candidate = Path(home) / "bin" / "nvcc"
     return str(candidate) if candidate.is_file() else shutil.which("nvcc")
-
-
-def find_cxx() -> str | None:
-    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 
 
 def check_command(architecture: str, output: Path) -> list[str]:
@@ -60,11 +54,11 @@ def gpu_library() -> ctypes.CDLL:
 @functools.cache
 def emulator_library() -> ctypes.CDLL:
     """The kernels as plain C++, run by `csrc/cuda/host/emulator.cpp`: what they compute, slowly, without a GPU."""
-    compiler = find_cxx()
-    if compiler is None:
+    command = compiler()
+    if command is None:
         raise BuildError("the emulator needs a C++17 compiler: install g++ or clang++, or name one in CXX.")
     inputs = ["-x", "c++", *(str(SOURCES / name) for name in ("operators.cu", "host/emulator.cpp", "host/faults.cpp"))]
-    library = _load(_built("cuda_emulator", [compiler, *EMULATOR_FLAGS, "-fPIC", "-shared", *inputs]))
+    library = _load(_built("cuda_emulator", [*command, *EMULATOR_FLAGS, "-fPIC", "-shared", *inputs]))
     library.dynroute_emulator_error.restype = ctypes.c_char_p
     return library
 
@@ -79,7 +73,7 @@ def _nvcc() -> str:
 def _built(name: str, command: Sequence[str]) -> Path:
     """The shared library that `command` makes, from the cache where these sources and flags were built before."""
     digest = hashlib.sha256(" ".join(command).encode())
-    for source in sorted(SOURCES.rglob("*.*")):
+    for source in cache.sources(SOURCES, "*.*"):
         digest.update(source.read_bytes())
     target = cache.folder() / f"dynroute_{name}_{digest.hexdigest()[:16]}.so"
     if target.is_file():

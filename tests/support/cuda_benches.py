@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dynroute_kernels.cpu.build import compiler
 from dynroute_kernels.cuda import build as cuda_build
 from dynroute_kernels.cuda import operators as cuda_ops
 
@@ -60,7 +61,7 @@ WORKS = [
 
 def emulator(order: int = 0) -> None:
     """CPU tensors go through the emulator, its threads in this order: 0 first warp ahead, 1 last, else a seed."""
-    if cuda_build.find_cxx() is None:
+    if compiler() is None:
         pytest.skip("no C++ compiler: the emulator cannot be built")
     cuda_ops.emulate()
     cuda_build.emulator_library().dynroute_emulator_order(order)

@@ -10,6 +10,8 @@ import sys
 import pytest
 import torch
 
+from dynroute_kernels.cache import BuildError
+from dynroute_kernels.cpu.build import compiler
 from dynroute_kernels.cuda import build as cuda_build
 from dynroute_kernels.cuda import operators as cuda_ops
 from support.cuda_benches import emulator
@@ -60,11 +62,11 @@ def test_a_missing_barrier_shows_in_the_order_of_threads():
 def test_builds_are_kept(monkeypatch, tmp_path, capfd):
     """The second build of the same sources is none."""
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    if (compiler := cuda_build.find_cxx()) is None:
+    if (command := compiler()) is None:
         pytest.skip("no C++ compiler")
     source = tmp_path / "nothing.cpp"
     source.write_text("int nothing() { return 0; }\n")
-    command = [compiler, "-shared", "-fPIC", str(source)]
+    command = [*command, "-shared", "-fPIC", str(source)]
     first = cuda_build._built("nothing", command)
     assert first.is_file() and "Building" in capfd.readouterr().err
     assert cuda_build._built("nothing", command) == first
@@ -73,10 +75,10 @@ def test_builds_are_kept(monkeypatch, tmp_path, capfd):
 
 def test_what_is_missing_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(cuda_build, "find_nvcc", lambda: None)
-    with pytest.raises(cuda_build.BuildError, match="CUDA toolkit"):
+    with pytest.raises(BuildError, match="CUDA toolkit"):
         cuda_build.check_command("90", tmp_path / "x.o")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    with pytest.raises(cuda_build.BuildError, match="failed"):
+    with pytest.raises(BuildError, match="failed"):
         cuda_build._built("broken", [shutil.which("false") or "false"])
 
 
