@@ -6,8 +6,8 @@ import random
 
 import pytest
 import torch
+from golden_files import EVAL_FILES, build, load
 from sample_models import images, mixed_model, shaken, small_config
-from test_golden import EVAL_FILES, build, load
 
 from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
 from dynroute_core import engine as engine_module

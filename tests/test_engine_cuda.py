@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_benches import emulator
+from golden_files import EVAL_FILES, build, load
 from sample_models import images, mixed_model, shaken, small_config
 from test_engine import random_routes, relative
-from test_golden import EVAL_FILES, build, load
 
 from dynroute_core import Route, Segmenter
 from dynroute_core import engine_cuda as engine_module

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 import torch
+from golden_files import EVAL_FILES, load
+from golden_files import build as build_golden
 from sample_models import images, mixed_model, set_gates, shaken, small_config
 from test_engine import assert_equal, random_routes, relative
-from test_golden import EVAL_FILES, load
-from test_golden import build as build_golden
 
 from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine_backend import BackendUnavailableError, folded
