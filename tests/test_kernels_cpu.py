@@ -18,7 +18,7 @@ from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine_backend import BackendUnavailableError, folded
 from dynroute_core.engine_native import network_spec
 from dynroute_core.space import Cell
-from dynroute_kernels import BuildError, NativeNetwork, build, reference
+from dynroute_kernels import BuildError, NativeNetwork, build, instruction_sets, reference
 
 pytestmark = pytest.mark.skipif(
     build.built() is None and bool(build.missing()), reason=f"not compiled, and no {' nor '.join(build.missing())}"
@@ -206,7 +206,7 @@ for _ in range(300):  # longer than an idle thread looks for work: it sleeps whe
 
 def test_a_process_ends_while_its_threads_sleep():
     """They once kept it: static objects they slept on were destroyed first. A hang shows as TimeoutExpired."""
-    subprocess.run([sys.executable, "-c", LEAVES], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", LEAVES], check=True, timeout=300)
 
 
 def test_what_the_backend_lacks_is_said(capsys):
@@ -234,7 +234,11 @@ def test_errors(mixed, monkeypatch):
         network.labels(good, torch.zeros(32, 31, dtype=torch.uint8))
     with pytest.raises(ValueError, match="flags"):
         network.labels(good, torch.zeros(32, 32, dtype=torch.uint8), [True])
+    monkeypatch.setenv("DYNROUTE_ISA", "plain")
+    assert instruction_sets().endswith("kernels plain (float32), plain (bfloat16)")
     monkeypatch.setenv("DYNROUTE_ISA", "vax")
+    with pytest.raises(BuildError, match="vax"):
+        instruction_sets()
     with pytest.raises(BuildError, match="vax"):
         NativeNetwork(spec)
     with pytest.raises(BackendUnavailableError, match="backend='torch'"):
