@@ -24,6 +24,7 @@ from dynroute_core.speed_record import (  # noqa: E402
     SpeedRecord,
     write_speed,
 )
+from dynroute_kernels import instruction_sets  # noqa: E402
 
 RESULTS = ROOT / "results" / "speed"
 
@@ -106,6 +107,7 @@ def machine(device: torch.device, allocator: str) -> BenchMachine:
         commit=revision,
         dirty=dirty,
         peak_gmacs_per_s=peak_gmacs(device),
+        instruction_set=instruction_sets() if device.type == "cpu" else None,
     )
 
 
@@ -138,6 +140,7 @@ def show(record: SpeedRecord) -> None:
     here = record.machine
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in here.peak_gmacs_per_s.items())
     print(f"\n{record.title}\n{here.device_name}, {here.device}, {here.threads} threads, allocator {here.allocator}")
+    print(f"instruction set: {here.instruction_set or 'that of the device'}")
     print(f"torch {here.versions['torch']}; a matrix product's peak, GMAC/s: {peaks}")
     columns = f"{'part':<10} {'subject':<28} {'size':>10} {'items':>5} {'share':>6}"
     print(f"{columns} {'median ms':>10} {'spread':>17} {'GMAC/s':>7} {'peak MB':>8}")

@@ -43,6 +43,7 @@ MACHINE = BenchMachine(
     commit="0" * 40,
     dirty=False,
     peak_gmacs_per_s={"float32": 100.0},
+    instruction_set="torch AVX2, kernels avx2",
 )
 RECORD = SpeedRecord(
     schema=SPEED_SCHEMA,
