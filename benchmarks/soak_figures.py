@@ -25,7 +25,8 @@ def soak_lines(record: SoakRecord) -> list[str]:
     ]
     for one in record.series:
         found = growth(one, record.cycle)
-        lines.append(f"{'flat ' if found.flat else 'GROWS'} {_said(one, found)}")
+        verdict = "     " if found.limit is None else "flat " if found.flat else "GROWS"
+        lines.append(f"{verdict} {_said(one, found)}")
     return [*lines, "flat" if record.flat else "NOT FLAT"]
 
 
@@ -84,6 +85,7 @@ def _scale(largest: float, series: Series) -> tuple[float, str]:
 
 def _said(series: Series, found: Growth) -> str:
     """`threads +0 (limit 0.5)`."""
-    scale, unit = _scale(max(abs(found.total), series.limit), series)
+    scale, unit = _scale(max(abs(found.total), found.limit or 0), series)
     unit = unit and f" {unit}"
-    return f"{series.name} {found.total / scale:+.4g}{unit} (limit {series.limit / scale:.4g}{unit})"
+    limit = "no limit" if found.limit is None else f"limit {found.limit / scale:.4g}{unit}"
+    return f"{series.name} {found.total / scale:+.4g}{unit} ({limit})"

@@ -3,7 +3,7 @@
 The rule looks at the second half of the runs, when every cache is filled. Settings alternate in a cycle, and each takes
 its own share of memory; so whole cycles are averaged, in at most `BLOCKS` blocks (neighbours are not independent),
 and a straight line is laid through these by least squares. Flat: even the upper end of the slope's 95 % interval makes
-less than the series' limit over that half.
+less than the series' limit over that half. A series without a limit is shown, and decides nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Unit = Literal["bytes", "count"]
 @dataclass(frozen=True, kw_only=True)
 class Series:
     """One thing that a process holds, after each run. limit: growth over the second half of the runs from which on it
-    counts as a leak, in the series' unit."""
+    counts as a leak, in the series' unit; None where others have a say in it, such as the allocator, the system and
+    its other processes in resident memory."""
 
     name: str
     unit: Unit
-    limit: float
+    limit: float | None
     values: tuple[int, ...]
 
 
@@ -69,11 +70,11 @@ class Growth:
     low: float
     high: float
     total: float
-    limit: float
+    limit: float | None
 
     @property
     def flat(self) -> bool:
-        return self.total < self.limit
+        return self.limit is None or self.total < self.limit
 
 
 def fewest_runs(cycle: int) -> int:
@@ -121,9 +122,11 @@ def _problems(record: SoakRecord) -> list[str]:
         found.append(f"schema {record.schema}, this version reads {SOAK_SCHEMA}")
     if record.cycle < 1 or len(record.settings) != record.cycle or record.runs < fewest_runs(record.cycle):
         found.append(f"{record.runs} runs of {len(record.settings)} settings in cycles of {record.cycle}")
-    if not record.series:
-        found.append("no series")
+    if all(one.limit is None for one in record.series):
+        found.append("no series that decides")
     for one in record.series:
-        if len(one.values) != record.runs or min(one.values, default=0) < 0 or not 0 < one.limit < math.inf:
+        if len(one.values) != record.runs or min(one.values, default=0) < 0:
             found.append(f"{one.name}: {len(one.values)} values for {record.runs} runs, or one is negative")
+        if one.limit is not None and not 0 < one.limit < math.inf:
+            found.append(f"{one.name}: a limit of {one.limit}")
     return found

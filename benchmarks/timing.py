@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from dynroute_core.system.machine import device_name, keep_freed_memory, versions  # noqa: E402
 from dynroute_core.system.provenance import commit  # noqa: E402
+from dynroute_kernels import instruction_sets  # noqa: E402
 from dynroute_suite.report.speed_record import (  # noqa: E402
     SPEED_SCHEMA,
     BenchMachine,
@@ -107,6 +108,7 @@ def machine(device: torch.device, allocator: str) -> BenchMachine:
         commit=revision,
         dirty=dirty,
         peak_gmacs_per_s=peak_gmacs(device),
+        instruction_set=instruction_sets() if device.type == "cpu" else None,
     )
 
 
@@ -139,6 +141,7 @@ def show(record: SpeedRecord) -> None:
     here = record.machine
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in here.peak_gmacs_per_s.items())
     print(f"\n{record.title}\n{here.device_name}, {here.device}, {here.threads} threads, allocator {here.allocator}")
+    print(f"instruction set: {here.instruction_set or 'that of the device'}")
     print(f"torch {here.versions['torch']}; a matrix product's peak, GMAC/s: {peaks}")
     columns = f"{'part':<10} {'subject':<28} {'size':>10} {'items':>5} {'share':>6}"
     print(f"{columns} {'median ms':>10} {'spread':>17} {'GMAC/s':>7} {'peak MB':>8}")

@@ -150,7 +150,8 @@ class Segmenter(nn.Module):
                 }
             )
             self.head = Head(config.channels, config.classes, self.space.head_scales)
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).view(1, 3, 1, 1), persistent=False)
+        mean = torch.tensor(PIXEL_MEAN_BGR, dtype=torch.float64)  # rounded to float32, it would stay so in float64
+        self.register_buffer("pixel_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.initialise()
 
     def initialise(self) -> None:

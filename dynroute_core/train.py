@@ -186,6 +186,7 @@ class Trainer:
         self.team = team
         self.network = team.wrapped(compiled(model) if config.compile else model)
         self.device = next(model.parameters()).device
+        self.precision = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # of images and losses
         self.optimizer = make_optimizer(model, config)
         self.iteration = 0
         self.watch = Watch(self.device)
@@ -256,7 +257,7 @@ class Trainer:
         config, iteration = self.config, self.iteration
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
             output = self.network(images)
-        segmentation = segmentation_loss(output.logits.float(), labels, labelled=labelled)
+        segmentation = segmentation_loss(output.logits.to(self.precision), labels, labelled=labelled)
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
         expected = self.team.gathered(cost.expected_macs)
         budget = segmentation.new_zeros(())
@@ -276,7 +277,7 @@ class Trainer:
         self.watch.require()
 
     def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        images = batch.images.to(self.device, non_blocking=True).float()
+        images = batch.images.to(self.device, non_blocking=True).to(self.precision)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, batch.labels.to(self.device, non_blocking=True)

@@ -14,6 +14,7 @@ from dynroute_kernels.cpu.network import (
     NativeNetwork,
     NetworkSpec,
     StemSpec,
+    instruction_sets,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "NativeNetwork",
     "NetworkSpec",
     "StemSpec",
+    "instruction_sets",
 ]

@@ -1,4 +1,5 @@
-"""One thread for every test: sums come in one order, so results repeat bit for bit, and small models run fastest."""
+"""One thread for every test, and in every process that a test starts: sums come in one order, so results repeat bit for
+bit, small models run fastest, and no thread spins for one that a busy neighbour keeps from running."""
 
 from __future__ import annotations
 
@@ -14,9 +15,25 @@ from dynroute_core.runs import pipeline
 from support.sample_tiny_runs import TINY
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 # The same examples every time, and none refused because the machine was busy; nothing is kept on disk.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Says on what it runs: results in float32 depend on it. (`pytest_report_header` would be silent under -q.)"""
+    from dynroute_core.system.machine import device_name
+    from dynroute_kernels import BuildError, instruction_sets
+
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    try:
+        chosen = instruction_sets()
+    except BuildError as error:
+        chosen = str(error)
+    reporter.write_line(f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores; instruction set: {chosen}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -162,6 +162,30 @@ class ImageResult:
     states: Tensor
 
 
+def chosen_isa(dtype: torch.dtype) -> str:
+    """The instruction set of a dtype's kernels: the best that is here, or the one that DYNROUTE_ISA names.
+
+    Raises `BuildError` where that is not to be had, or the kernels cannot be compiled.
+    """
+    wanted = os.environ.get(ISA_VARIABLE, "")
+    isa = build.library().dynroute_isa(wanted.encode(), dtype == torch.bfloat16)
+    if isa is None:
+        raise BuildError(f"{ISA_VARIABLE}={wanted}: not compiled in, or not in this processor.")
+    return str(isa.decode())
+
+
+def instruction_sets() -> str:
+    """What this process computes with on the CPU: `torch AVX512, kernels avx512 (float32), avx512_bf16 (bfloat16)`.
+
+    Kernels are not compiled for this. Raises `BuildError` as `chosen_isa` does.
+    """
+    here = f"torch {torch.backends.cpu.get_cpu_capability()}"
+    if build.built(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE"))) is None:
+        return f"{here}, kernels not compiled yet"
+    chosen = (f"{chosen_isa(dtype)} ({str(dtype).removeprefix('torch.')})" for dtype in DTYPES)
+    return f"{here}, kernels {', '.join(chosen)}"
+
+
 class NativeNetwork:
     """`spec` compiled for this processor. dtype: of weights and activations; sums are float32 in both.
 
@@ -176,16 +200,12 @@ class NativeNetwork:
         self.dtype = dtype
         self.classes, self._paths, self._cells = spec.classes, spec.path_count, len(spec.cells)
         self._library = build.library()
-        wanted = os.environ.get(ISA_VARIABLE, "").encode()
-        isa = self._library.dynroute_isa(wanted, dtype == torch.bfloat16)
-        if isa is None:
-            raise BuildError(f"{ISA_VARIABLE}={wanted.decode()}: not compiled in, or not in this processor.")
-        self.isa = isa.decode()
+        self.isa = chosen_isa(dtype)
         weights, table = spec.weights(), spec.cell_table()
         middle, scales = spec.stem.first.weight.shape[0], len(spec.head.narrow) + 1
         sizes = (spec.classes, spec.channels, middle, scales, int(spec.small_gate))
         self._network = self._library.dynroute_create(
-            wanted,
+            self.isa.encode(),
             dtype == torch.bfloat16,
             (ctypes.c_int64 * len(sizes))(*sizes),
             (ctypes.c_float * 3)(*spec.mean),

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-DEADLINE_S = 240.0
+DEADLINE_S = 300.0  # only what hangs meets it, on a busy machine too
 
 
 SMOKE = ("--profile", "smoke", "--device", "cpu")

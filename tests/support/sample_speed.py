@@ -23,6 +23,7 @@ MACHINE = BenchMachine(
     device="cpu",
     device_name="a processor",
     threads=2,
+    instruction_set="torch AVX2, kernels avx2",
     allocator="default",
     versions={"torch": "2.14.1"},
     commit="0" * 40,

@@ -32,9 +32,11 @@ def where(record: SpeedRecord) -> str:
     here = record.machine
     allocator = "freed memory kept" if here.allocator == "keep" else "default allocator"
     runs = "; short form, few runs" if record.short else ""
+    chosen = here.instruction_set or "instruction set not recorded"
+    processor = f"{here.device} ({chosen})" if here.device == "cpu" else here.device
     dirty = " with changes" if here.dirty else ""
     return escape_markdown(
-        f"{record.title}. {here.device_name}, {here.device}, {here.threads} threads, {allocator}, "
+        f"{record.title}. {here.device_name}, {processor}, {here.threads} threads, {allocator}, "
         f"torch {here.versions['torch']}, commit {here.commit[:8]}{dirty}{runs}."
     )
 

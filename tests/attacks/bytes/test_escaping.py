@@ -85,7 +85,13 @@ def results(tmp_path: Path) -> Iterator[Path]:
     (failed / FAILED).write_bytes(failed_notebook("DeadKernelError", EVIL))
     (failed / "log.txt").write_text(EVIL)
     machine = replace(
-        SPEED.machine, device=EVIL, device_name=EVIL, allocator=EVIL, commit=EVIL, versions={"torch": EVIL}
+        SPEED.machine,
+        device=EVIL,
+        device_name=EVIL,
+        allocator=EVIL,
+        commit=EVIL,
+        versions={"torch": EVIL},
+        instruction_set=EVIL,
     )
     goal = replace(SPEED.goals[0], text=evil(1))
     parts = ("open", "routes", "batch", "memory", "loading", "published", "demo")

@@ -124,7 +124,7 @@ class Command:
 
     def end(self) -> tuple[int, str]:
         """Exit code and what it said."""
-        said, _ = self.process.communicate(timeout=240)
+        said, _ = self.process.communicate(timeout=300)
         return self.process.returncode, said
 
 

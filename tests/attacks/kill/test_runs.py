@@ -35,6 +35,7 @@ SETTINGS = {
     "data.workers": "0",
     "evaluate.backend": "torch",
 }
+DEADLINE_S = 300.0  # only what hangs meets it, on a busy machine too
 
 
 @dataclass(frozen=True)

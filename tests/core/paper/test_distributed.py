@@ -273,14 +273,13 @@ def test_two_processes_give_the_losses_of_one(config: TrainConfig, together: Tog
 
 
 def test_two_processes_end_with_the_weights_of_one(together: Together) -> None:
-    """In float64, where no rounding pushes an activation over a ReLU's kink; the loss itself is taken in float32, which
-    leaves gradients 1e-7 apart."""
+    """In float64, where no rounding pushes an activation over a ReLU's kink."""
     config = replace(CONFIG, iterations=8, accumulate=2, drop_path=0.5, **BUDGET)
     _, weights = trained(ALONE, config, torch.float64)
     (_, first), (_, second) = together(trained, config, torch.float64)
     for name, wanted in weights.items():
         assert torch.equal(first[name], second[name]), f"{name} differs between the processes"
-        torch.testing.assert_close(first[name], wanted, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(first[name], wanted, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def trained_apart(team: Team, config: TrainConfig) -> list[StepState]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import dynroute_core
 from dynroute_core.cell import CellModule
 from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
-from dynroute_core.model import PIXEL_MEAN_BGR, Segmenter, check_images, module_name
+from dynroute_core.model import Segmenter, check_images, module_name
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace
 from support.sample_models import FIRM, images, mixed_model, set_gates, settled, shaken, small_config
 
@@ -101,7 +101,6 @@ def test_shallow_networks_whose_last_layer_lacks_coarse_cells(layers):
 
 def test_padding_is_zero_after_normalising_at_the_bottom_and_right():
     model = mixed_model(small_config())
-    model.pixel_mean = torch.tensor(PIXEL_MEAN_BGR, dtype=torch.float64).view(1, 3, 1, 1)
     small = images(2, 33, 31).double()
     padded = model.pixel_mean.expand(2, 3, 64, 32).clone()
     padded[..., :33, :31] = small

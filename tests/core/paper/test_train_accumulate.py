@@ -21,8 +21,8 @@ CONFIG = TrainConfig(
     iterations=8, batch=4, warmup_iterations=0, crop_height=64, crop_width=64, log_every=1, clip_norm=1e9
 )
 BUDGET = Budget(weight=0.8, target=0.1, start=0.0, ramp=0.0)
-# Relative to the largest entry. float32: the parts' gradients are summed in another order than the batch's.
-EQUAL = 1e-5
+# Relative to the largest entry, in float64: the parts' gradients are summed in another order than the batch's.
+EQUAL = 1e-9
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def batches(start: int = 0) -> Iterator[Batch]:
 def make_model(*, frozen_norms: bool) -> Segmenter:
     """Gates that differ from image to image. frozen_norms: batch norm by fixed statistics, in training too."""
     torch.manual_seed(7)
-    model = Segmenter(small_config(layers=3))
+    model = Segmenter(small_config(layers=3)).double()
     for cell in model.space.cells:
         nn.init.normal_(model.cell(cell).gate.factors.weight, 0, 0.5)
     for module in model.modules():

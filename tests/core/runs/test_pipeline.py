@@ -174,7 +174,7 @@ def test_stopped_at_a_random_moment(number, finished, smoke_streets, tmp_path):
         child.send_signal(number)
         child.stdout.read()
         assert child.wait() != 0, f"seed {seed}: ended before the signal"
-    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
     (folder,) = (tmp_path / "dynamic-a").iterdir()
     assert_same_run(folder, finished.folder)
     assert not list(folder.glob(".*.tmp"))

@@ -14,7 +14,7 @@ from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine.backend import BackendUnavailableError, folded
 from dynroute_core.engine.native_backend import network_spec
 from dynroute_core.space import Cell
-from dynroute_kernels import BuildError, NativeNetwork
+from dynroute_kernels import BuildError, NativeNetwork, instruction_sets
 from dynroute_kernels.cpu import build, reference
 from support.golden_files import EVAL_FILES, load
 from support.golden_files import build as build_golden
@@ -207,7 +207,7 @@ for _ in range(300):  # longer than an idle thread looks for work: it sleeps whe
 
 def test_a_process_ends_while_its_threads_sleep():
     """They once kept it: static objects they slept on were destroyed first. A hang shows as TimeoutExpired."""
-    subprocess.run([sys.executable, "-c", LEAVES], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", LEAVES], check=True, timeout=300)
 
 
 def test_what_the_backend_lacks_is_said(capsys):
@@ -235,7 +235,11 @@ def test_errors(mixed, monkeypatch):
         network.labels(good, torch.zeros(32, 31, dtype=torch.uint8))
     with pytest.raises(ValueError, match="flags"):
         network.labels(good, torch.zeros(32, 32, dtype=torch.uint8), [True])
+    monkeypatch.setenv("DYNROUTE_ISA", "plain")
+    assert instruction_sets().endswith("kernels plain (float32), plain (bfloat16)")
     monkeypatch.setenv("DYNROUTE_ISA", "vax")
+    with pytest.raises(BuildError, match="vax"):
+        instruction_sets()
     with pytest.raises(BuildError, match="vax"):
         NativeNetwork(spec)
     with pytest.raises(BackendUnavailableError, match="backend='torch'"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynroute_suite.book.pages.speed import FRAGMENTS, NOT_YET
+from dynroute_suite.book.pages.speed import FRAGMENTS, NOT_YET, where
 from dynroute_suite.figures.speed import curves
 from dynroute_suite.report.results import results_in
 from dynroute_suite.report.speed_record import write_speed
@@ -42,7 +42,13 @@ def test_without_records_a_page_says_so(tmp_path, name):
 def test_no_figure_without_its_machine_or_mark(results, name):
     text = FRAGMENTS[name]()
     assert "short form" in text
-    assert name == "speed_goals" or MACHINE.device_name in text
+    assert name == "speed_goals" or (MACHINE.device_name in text and MACHINE.instruction_set in text)
+
+
+def test_a_record_without_its_instruction_set_says_so():
+    older = replace(RECORD, machine=replace(MACHINE, instruction_set=None))
+    assert "cpu (instruction set not recorded)" in where(older)
+    assert "instruction set" not in where(replace(RECORD, machine=replace(older.machine, device="cuda")))
 
 
 def test_ratios_and_goals(results):
