@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, ImageGates
-from dynroute_core.engine.native_backend import OPERATIONS, network_spec
+from dynroute_core.engine.network_spec import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig, PathName, RoutingSpace
 
