@@ -40,7 +40,7 @@ from dynroute_core.engine.inference import InferenceEngine  # noqa: E402
 from dynroute_core.evaluate import BackendName  # noqa: E402
 from dynroute_core.experiments import Experiment, experiment, with_settings  # noqa: E402
 from dynroute_core.model import Segmenter  # noqa: E402
-from dynroute_core.runs.pipeline import Progress, run  # noqa: E402
+from dynroute_core.runs.pipeline import RunProgress, run  # noqa: E402
 from dynroute_core.runs.plan import find_data  # noqa: E402
 from dynroute_core.runs.record import CHECKPOINT, CURVE, RECORD, ROUTES, read_curve, read_record, read_routes  # noqa: E402
 from dynroute_core.system.files import write_whole  # noqa: E402
@@ -109,7 +109,7 @@ def one_run(setting: Setting, seed: int, data: Path, out: Path) -> InferenceEngi
     """A run, its files read again, and its weights in an engine of the other backend; gives that engine."""
     chosen = setting.experiment(seed)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == ("train", 1):
             raise StopHere
 

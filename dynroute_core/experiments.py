@@ -82,7 +82,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class CommonNetwork:
     """Of a row that trains a common network: the paths open in more than `share` of the training images of a finished
     run of the row `source`, with the same profile, data, seed and settings.
 
@@ -118,7 +118,7 @@ class Experiment:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     weights: Weights | None = None
-    common: Common | None = None
+    common: CommonNetwork | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -197,7 +197,7 @@ def _common_row(letter: str) -> Experiment:
         row=f"common-{letter}",
         title=f"Common-{letter.upper()}, what Dynamic-{letter.upper()} mostly opens",
         model=ModelConfig(gate="none"),
-        common=Common(source=f"dynamic-{letter}"),
+        common=CommonNetwork(source=f"dynamic-{letter}"),
     )
 
 

@@ -167,7 +167,7 @@ def read_picture(path: Path) -> Image.Image:
                 f"{path} has {picture.mode} pixels; images must have 8 bits per channel (RGB, grey or "
                 "palette). Convert the file to an 8-bit RGB PNG."
             )
-        return _decoded(path, picture, "RGB")
+        return _decode(path, picture, "RGB")
 
 
 def read_label(path: Path, table: Bytes) -> Bytes:
@@ -186,7 +186,7 @@ def read_label(path: Path, table: Bytes) -> Bytes:
                 f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
                 "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
             )
-        values = np.array(_decoded(path, picture, "P" if picture.mode == "P" else "L"))
+        values = np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
     train_ids: Bytes = table[values]
     if (unknown := train_ids == UNKNOWN).any():
         found, counts = np.unique(values[unknown], return_counts=True)
@@ -209,7 +209,7 @@ def _content(path: Path) -> bytes:
     try:
         content = read_regular(path, most_mb=MAX_FILE_MB)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
     if not content:
         raise DataError(f"{path} is empty (0 bytes). Restore it from the data set's archive.")
     return content
@@ -252,7 +252,7 @@ def _check_png(content: bytes) -> None:
     raise ValueError(f"it has more than {MAX_CHUNKS} parts")
 
 
-def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
+def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
     try:
         picture.load()
         return picture if picture.mode == mode else picture.convert(mode)
@@ -273,10 +273,10 @@ def _file_hash(path: Path) -> str:
         with open_regular(path, most_mb=MAX_FILE_MB) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _read_error(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot read {path}: {error.strerror or error}. Restore the file or its permissions.")
 
 

@@ -83,14 +83,14 @@ class ClassSet:
         return len(self.names)
 
 
-def _trained(labels: tuple[Label, ...]) -> list[Label]:
+def _trained_labels(labels: tuple[Label, ...]) -> list[Label]:
     return sorted((label for label in labels if label.train_id != IGNORE), key=lambda label: label.train_id)
 
 
 CITYSCAPES = ClassSet(
     name="cityscapes",
-    names=tuple(label.name for label in _trained(CITYSCAPES_LABELS)),
-    colors=tuple(label.color for label in _trained(CITYSCAPES_LABELS)),
+    names=tuple(label.name for label in _trained_labels(CITYSCAPES_LABELS)),
+    colors=tuple(label.color for label in _trained_labels(CITYSCAPES_LABELS)),
 )
 
 _CAMVID_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
@@ -132,7 +132,7 @@ label_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
 """Cityscapes label id (0..255) → train id; `UNKNOWN` for ids that the table lacks. Read-only."""
 
 train_id_to_label_id: npt.NDArray[np.uint8] = np.array(
-    [label.label_id for label in _trained(CITYSCAPES_LABELS)], dtype=np.uint8
+    [label.label_id for label in _trained_labels(CITYSCAPES_LABELS)], dtype=np.uint8
 )
 """Cityscapes train id (0..18) → label id, as the test server wants predictions. Read-only."""
 train_id_to_label_id.setflags(write=False)

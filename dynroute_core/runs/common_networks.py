@@ -21,7 +21,7 @@ from torch import Tensor
 from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.cost import OPEN
 from dynroute_core.evaluate import EvaluateConfig, LabelledImage, as_input
-from dynroute_core.experiments import ROWS, Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import ROWS, CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.space import OPEN_THRESHOLD, PathKey, RoutingSpace, path_name
@@ -248,6 +248,6 @@ def copy_weights(model: Segmenter, checkpoint: Path) -> None:
     model.load_state_dict({name: tensors[name] for name in own})
 
 
-def _common(chosen: Experiment) -> Common:
+def _common(chosen: Experiment) -> CommonNetwork:
     assert chosen.common is not None, f"{chosen.row} is no common network"
     return chosen.common

@@ -16,9 +16,18 @@ from pathlib import Path
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs.attempt import Attempt, Progress, Report
+from dynroute_core.runs.attempt import Attempt, Report, RunProgress
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
-from dynroute_core.runs.plan import Plan, find_data, ingredients, open_data, plan, plan_opened, require_route, settled
+from dynroute_core.runs.plan import (
+    RunPlan,
+    find_data,
+    ingredients,
+    open_data,
+    plan,
+    plan_opened,
+    require_route,
+    settled,
+)
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES, Record, read_record
 from dynroute_core.system.files import remove_stale, write_whole
 from dynroute_core.system.locks import locked
@@ -27,7 +36,7 @@ from dynroute_core.system.signals import Signals
 
 WRITTEN = (PLAN, OPEN_PATHS, CHECKPOINT, CURVE, ROUTES, "*.png", RECORD)  # by a run, in a folder that notebooks share
 
-__all__ = ["Plan", "Progress", "Report", "Run", "find_data", "plan", "run"]
+__all__ = ["Report", "Run", "RunPlan", "RunProgress", "find_data", "plan", "run"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Run:
     reason: str
 
     @classmethod
-    def of(cls, planned: Plan, *, reused: bool) -> Run:
+    def of(cls, planned: RunPlan, *, reused: bool) -> Run:
         """The run of a plan whose record is written. Raises BlockedError where that cannot be read."""
         return cls(planned.folder, read_record(planned.folder / RECORD), reused, planned.reason)
 
@@ -63,7 +72,7 @@ def run(
     """
     say = report or (lambda progress: None)
     chosen_device = pick_device(device)
-    say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
+    say(RunProgress("data", 0, 1, f"opening {experiment.data.name}"))
     data = open_data(experiment, data_root)
     experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
@@ -90,7 +99,7 @@ def run(
                     data.train_fingerprint,
                     planned.folder,
                     chosen_device,
-                    each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+                    each=lambda done: say(RunProgress("paths", done, total, "counting open paths")),
                 )
                 require_route(experiment)
         record = Attempt(experiment, data, planned, chosen_device, say, signals, team).finish()

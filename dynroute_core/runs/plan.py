@@ -40,7 +40,7 @@ WHERE_TO_GET = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What `run` would do. reason: why it runs, or that a finished record has the same key."""
 
     folder: Path
@@ -147,7 +147,7 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
 
 def plan(
     experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs"), force: bool = False
-) -> Plan:
+) -> RunPlan:
     """What `run` would do, and why. Opens (streets: generates) the data; trains nothing.
 
     Raises as `open_data` and `settled`.
@@ -202,33 +202,33 @@ def require_route(experiment: Experiment) -> None:
             raise UsageError(f"evaluate.route: {error}") from error
 
 
-def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
+def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> RunPlan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
     folder, stem = out / experiment.folder(key), experiment.folder("").name
     if force:
-        return Plan(folder, key, False, "forced")
+        return RunPlan(folder, key, False, "forced")
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
         if record.key == key:
-            return Plan(folder, key, True, "a finished record has the same settings, data and sources")
-        return Plan(folder, key, False, "the record in this folder has another key")
+            return RunPlan(folder, key, True, "a finished record has the same settings, data and sources")
+        return RunPlan(folder, key, False, "the record in this folder has another key")
     if (folder / CHECKPOINT).exists():
-        return Plan(folder, key, False, "an interrupted run goes on from its checkpoint")
+        return RunPlan(folder, key, False, "an interrupted run goes on from its checkpoint")
     others = [
         path
         for path in folder.parent.glob(stem + "*")
         if (path / PLAN).exists() and path != folder and "-" not in path.name.removeprefix(stem)
     ]
     if not others:
-        return Plan(folder, key, False, "there is no record yet")
+        return RunPlan(folder, key, False, "there is no record yet")
     latest = max(others, key=lambda path: (path / PLAN).stat().st_mtime)
     try:
         before = decode_json(read_regular(latest / PLAN))
     except (OSError, ValueError):  # it only says why a run is made anew
         before = {}
     changed = _differences(before, ingredients(experiment, data), "")
-    return Plan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")
+    return RunPlan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")
 
 
 def _differences(before: object, now: object, where: str) -> list[str]:

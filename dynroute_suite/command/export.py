@@ -28,7 +28,7 @@ from dynroute_core.data.loader import eval_samples, open_dataset
 from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.runs.plan import Plan, find_data
+from dynroute_core.runs.plan import RunPlan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import sync_folder
@@ -63,7 +63,7 @@ def parse_target(text: str, data: str) -> Target:
     return Target(Path(folder).expanduser().resolve(), split)
 
 
-def finished_experiment(plan: Plan) -> Experiment:
+def finished_experiment(plan: RunPlan) -> Experiment:
     """The setting of a finished run as it ran: a common network's paths, for one, are known to its record alone.
 
     Raises BlockedError where the plan's run is not finished.
@@ -74,7 +74,7 @@ def finished_experiment(plan: Plan) -> Experiment:
     return msgspec.convert(record.config, Experiment)
 
 
-def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> Segmenter:
+def finished_model(experiment: Experiment, plan: RunPlan, device: torch.device) -> Segmenter:
     """The network of a finished run, in evaluation. Raises BlockedError where the run left no such weights."""
     path = plan.folder / CHECKPOINT
     if not path.exists():
@@ -91,7 +91,7 @@ def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> 
 
 
 def export(
-    plan: Plan,
+    plan: RunPlan,
     target: Target,
     *,
     data_root: Path | None,
@@ -155,7 +155,7 @@ def _write_images(
         Image.fromarray(train_id_to_label_id[labels]).save(folder / file_name(sample.name))
 
 
-def _facts(experiment: Experiment, plan: Plan, split: str, images: int) -> dict[str, object]:
+def _facts(experiment: Experiment, plan: RunPlan, split: str, images: int) -> dict[str, object]:
     """What tells one export from another, for whoever finds the folder."""
     return {
         "row": experiment.row,

@@ -16,7 +16,7 @@ from dynroute_core.space import ModelConfig, RoutingSpace, path_name
 from dynroute_core.system.errors import UsageError
 
 if TYPE_CHECKING:
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
     from dynroute_suite.notebook.row import Options
 
 
@@ -35,7 +35,7 @@ class RouteChoice:
         if not later:
             self._forced(experiment.model, None)
 
-    def of(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
+    def of(self, experiment: Experiment, plan: RunPlan, options: Options) -> tuple[Experiment, Options]:
         """The evaluation of a finished run of `experiment` on the route, as an experiment and its options.
 
         Its plan finds the run's weights. Raises UsageError and BlockedError as `find_route`.

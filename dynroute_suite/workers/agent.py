@@ -30,7 +30,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import pipeline
-from dynroute_core.runs.pipeline import Progress, Report, Run, plan
+from dynroute_core.runs.pipeline import Report, Run, RunProgress, plan
 from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.notebook.progress import Tail
 from dynroute_suite.workers.worker import PROGRESS, REQUEST, Failure, Request, failures
@@ -154,7 +154,7 @@ def _told(folder: Path, report: Report | None) -> Iterator[None]:
             ended = over.wait(LOOK_EVERY_S)
             for seen in tail.read():
                 if report is not None:
-                    report(Progress(seen.phase, seen.done, seen.total, seen.text))
+                    report(RunProgress(seen.phase, seen.done, seen.total, seen.text))
 
     thread = threading.Thread(target=hand_on, daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynroute_core.experiments import Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.runs.route_files import find_route
 from dynroute_core.settings import setting_names
 from dynroute_core.space import RoutingSpace
@@ -76,7 +76,7 @@ def test_a_part_of_what_was_taken_away() -> None:
 @pytest.mark.parametrize("key", ["../../..", "*", "[0-9]", "ABC", "0" * 65, "g"])
 def test_a_source_key_is_no_pattern_and_no_path(key: str) -> None:
     with pytest.raises(ValueError, match="the first digits of a key"):
-        Common(source="dynamic-a", source_key=key)
+        CommonNetwork(source="dynamic-a", source_key=key)
 
 
 @settings(max_examples=150)

@@ -16,7 +16,7 @@ from dynroute_core.experiments import (
     ROWS,
     SIZES,
     SMOKE,
-    Common,
+    CommonNetwork,
     DataConfig,
     DataName,
     Experiment,
@@ -355,13 +355,13 @@ def test_a_static_row_stretches_with_the_number_of_layers():
 @pytest.mark.parametrize(("row", "source"), COMMON_ROWS.items())
 def test_a_common_row_names_its_source_and_has_no_paths_yet(row, source):
     common, fixed = ROWS[row], ROWS["network-fix"]
-    assert common.common == Common(source=source, share=0.5, fine_tune=False, source_key="")
+    assert common.common == CommonNetwork(source=source, share=0.5, fine_tune=False, source_key="")
     assert replace(common, row=fixed.row, title=fixed.title, common=None) == fixed
 
 
 def test_the_settings_of_a_common_row():
     made = with_settings(experiment("common-a"), {"common.share": "0.9", "common.fine_tune": "true"})
-    assert made.common == Common(source="dynamic-a", share=0.9, fine_tune=True)
+    assert made.common == CommonNetwork(source="dynamic-a", share=0.9, fine_tune=True)
     for key, value, message in (
         ("common.share", "1", "share from 0 to below 1"),
         ("common.share", "-0.1", "share from 0 to below 1"),
@@ -372,7 +372,7 @@ def test_the_settings_of_a_common_row():
     with pytest.raises(UsageError, match=r"unknown setting 'common\.share'"):
         with_settings(experiment("network-fix"), {"common.share": "0.9"})
     other = with_settings(experiment("network-fix"), {"common": '{"source": "dynamic-raw"}'})
-    assert other.common == Common(source="dynamic-raw")
+    assert other.common == CommonNetwork(source="dynamic-raw")
 
 
 @pytest.mark.parametrize("profile", ["demo", "full"])

@@ -13,7 +13,7 @@ from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.cost import OPEN
 from dynroute_core.data.dataset import Sample
 from dynroute_core.evaluate import EvaluateConfig, as_input
-from dynroute_core.experiments import Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs import common_networks as common_module
 from dynroute_core.runs import pipeline
@@ -26,7 +26,7 @@ from dynroute_core.runs.common_networks import (
     source_of,
     with_common_paths,
 )
-from dynroute_core.runs.pipeline import Progress, run
+from dynroute_core.runs.pipeline import RunProgress, run
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record, read_routes
 from dynroute_core.space import RoutingSpace, path_name
@@ -115,7 +115,7 @@ def test_counting_is_the_sum_over_single_images():
 
 def chosen_of(layers: int, **common: object) -> Experiment:
     chosen = with_settings(experiment("common-a", profile="smoke"), {"model.layers": str(layers)})
-    return replace(chosen, common=replace(Common(source="dynamic-a"), **common))
+    return replace(chosen, common=replace(CommonNetwork(source="dynamic-a"), **common))
 
 
 def counts_of(layers: int, images: int, opened: dict[str, int], passed_on: dict[str, int] | None = None) -> OpenPaths:
@@ -256,7 +256,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, finished, source,
     """What was counted to the end is not counted again."""
     (tmp_path / "dynamic-a").symlink_to(source.folder.parent)
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == stop:
             raise KeyboardInterrupt
 

@@ -16,7 +16,7 @@ import dynroute_core.runs.plan
 import reproduce
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
-from dynroute_core.runs.plan import Plan, find_data
+from dynroute_core.runs.plan import RunPlan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import (
     EXIT_BLOCKED,
@@ -186,12 +186,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[
     def use(endings: dict[str, object]) -> list[str]:
         ran: list[str] = []
 
-        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> Plan:
+        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> RunPlan:
             if isinstance(ending := endings.get(f"plan {experiment.row}"), DynrouteError):
                 raise ending
-            return Plan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
+            return RunPlan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
 
-        def run_row(experiment: Experiment, plan: Plan, options: rows.Options) -> Outcome:
+        def run_row(experiment: Experiment, plan: RunPlan, options: rows.Options) -> Outcome:
             ran.append(experiment.row)
             if isinstance(ending := endings[experiment.row], DynrouteError):
                 raise ending
@@ -264,7 +264,7 @@ def test_a_common_network_is_planned_after_its_source_has_run(
     noted = stand_in({"dynamic-a": FAILED, "common-a": FAILED})
     plan = dynroute_core.runs.plan.plan
 
-    def noting(experiment: Experiment, **how: object) -> Plan:
+    def noting(experiment: Experiment, **how: object) -> RunPlan:
         noted.append(f"plan {experiment.row}")
         return plan(experiment, **how)  # type: ignore[arg-type]
 
