@@ -20,6 +20,7 @@ from dynroute_core.data.streets.generate import generate_streets
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.runs.common_networks import find_source, source_of
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -183,13 +184,13 @@ def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     """
     own = settled(replace(experiment, evaluate=replace(experiment.evaluate, route=None)), data, out)
     key = run_key(own, data)
-    folder = out / own.folder(key)
-    if not (folder / RECORD).exists() or read_record(folder / RECORD).key != key:
+    run = FinishedRun.find(out / own.folder(key), key)
+    if run is None:
         raise BlockedError(
             f"{own.row} has no finished run with these settings, data and sources to force a route on. Run the same "
             "command without --route first, or give another run's checkpoint with --weights FILE."
         )
-    weights = hashed(Weights(file=str(folder / CHECKPOINT)))
+    weights = hashed(Weights(file=str(run.folder / CHECKPOINT)))
     return replace(own, weights=weights, evaluate=experiment.evaluate)
 
 

@@ -21,15 +21,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import train_id_to_label_id
 from dynroute_core.data.loader import eval_samples, open_dataset
 from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.plan import RunPlan, find_data
-from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import sync_folder
 from dynroute_core.system.locks import locked
@@ -63,33 +62,6 @@ def parse_target(text: str, data: str) -> Target:
     return Target(Path(folder).expanduser().resolve(), split)
 
 
-def finished_experiment(plan: RunPlan) -> Experiment:
-    """The setting of a finished run as it ran: a common network's paths, for one, are known to its record alone.
-
-    Raises BlockedError where the plan's run is not finished.
-    """
-    record = read_record(plan.folder / RECORD)
-    if record.key != plan.key:
-        raise BlockedError(f"{plan.folder / RECORD} is not the run {plan.key[:8]}'s. Run the row to its end first.")
-    return msgspec.convert(record.config, Experiment)
-
-
-def finished_model(experiment: Experiment, plan: RunPlan, device: torch.device) -> Segmenter:
-    """The network of a finished run, in evaluation. Raises BlockedError where the run left no such weights."""
-    path = plan.folder / CHECKPOINT
-    if not path.exists():
-        raise BlockedError(f"{path} is missing: an export needs the run's weights. Run the row again with --force.")
-    snapshot = load_snapshot(path)
-    if snapshot.facts.get("key") != plan.key or not snapshot.facts.get("trained"):
-        raise BlockedError(f"{path} is not the finished run {plan.key[:8]}'s. Run the row to its end first.")
-    model = Segmenter(experiment.model)
-    try:
-        model.load_state_dict(snapshot.network)
-    except RuntimeError as error:
-        raise BlockedError(f"{path} does not hold this network ({error}). Run the row again with --force.") from error
-    return model.to(device).eval()
-
-
 def export(
     plan: RunPlan,
     target: Target,
@@ -106,9 +78,10 @@ def export(
     done, begun, old = target.folder / name, target.folder / f".{name}.tmp", target.folder / f".{name}.old"
     if done.exists() and not force:
         return done
-    experiment = finished_experiment(plan)
+    run = FinishedRun.open(plan.folder, plan.key)
+    experiment = run.experiment
     with locked(plan.folder):
-        model = finished_model(experiment, plan, device)
+        model = run.model().to(device)
         dataset = open_dataset(experiment.data.name, find_data(experiment.data, data_root), target.split)
         try:
             for left in (begun, old):  # by an export that was killed

@@ -15,13 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dynroute_core.cell import Gate
-from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.cost import CLOSED, DEAD, OPEN, CellGate
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_image
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
@@ -29,7 +27,8 @@ from dynroute_core.evaluate import as_input, predict_labels
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import confusion_matrix, mean_iou
 from dynroute_core.model import RoutingOutput, Segmenter
-from dynroute_core.runs.record import CHECKPOINT, RECORD, SCHEMA, ImageRoute, Routes, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.record import SCHEMA, ImageRoute, Routes
 from dynroute_core.runs.route_files import ROUTE_NAMES, find_route
 from dynroute_core.space import Route, RoutingSpace, path_name
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -179,22 +178,6 @@ def _letter(gate: CellGate) -> str:
     return "d" if letter == "c" and not bool(gate.factors[0].any()) else letter
 
 
-def finished_run(folder: Path) -> tuple[Experiment, Segmenter]:
-    """A run's settings and its trained network, from its record and checkpoint. Raises BlockedError."""
-    record = read_record(folder / RECORD)
-    try:
-        chosen = msgspec.convert(record.config, Experiment)
-    except msgspec.ValidationError as error:
-        raise BlockedError(f"{folder / RECORD} has settings that this version does not know: {error}.") from error
-    snapshot = load_snapshot(folder / CHECKPOINT)
-    model = Segmenter(chosen.model)
-    try:
-        model.load_state_dict(snapshot.network)
-    except RuntimeError as error:
-        raise BlockedError(f"{folder / CHECKPOINT} does not hold this run's network: {error}.") from error
-    return chosen, model
-
-
 def untrained(experiment: Experiment) -> Segmenter:
     """The experiment's network as training would find it: every path nearly open, every label arbitrary."""
     torch.manual_seed(experiment.seed)
@@ -225,9 +208,11 @@ def start(
 
     With a run, its own settings hold in place of `experiment`'s.
     """
-    chosen, model = (experiment, untrained(experiment)) if run is None else finished_run(run)
     shown = pictures if isinstance(pictures, Pictures) else of_samples(pictures)
-    return Session(model.to(device).eval(), chosen, shown, device, run is not None)
+    if run is None:
+        return Session(untrained(experiment).to(device).eval(), experiment, shown, device, trained=False)
+    found = FinishedRun.open(run)
+    return Session(found.model().to(device), found.experiment, shown, device, trained=True)
 
 
 def of_samples(samples: Sequence[Sample]) -> Pictures:

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 import reproduce
-from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
 from dynroute_core.data.labels import train_id_to_label_id
 from dynroute_core.data.loader import open_dataset
 from dynroute_core.evaluate import ForcedPaths, predict_image
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.runs import pipeline
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.pipeline import find_data
 from dynroute_core.runs.plan import RunPlan, plan
 from dynroute_core.runs.record import CHECKPOINT, Record
@@ -33,7 +33,6 @@ from dynroute_suite.command.export import (
     Target,
     export,
     file_name,
-    finished_model,
     parse_target,
 )
 from dynroute_suite.notebook import row as rows
@@ -98,7 +97,7 @@ def test_files_are_the_networks_labels_at_the_images_size_as_label_ids(
 ) -> None:
     folder = write()
     dataset = open_dataset("streets", streets, "val")
-    model = finished_model(tiny, planned, CPU)
+    model = FinishedRun.open(planned.folder).model()
     assert sorted(os.listdir(folder)) == sorted([IMAGES, ARCHIVE, FACTS])
     assert sorted(os.listdir(folder / IMAGES)) == sorted(file_name(item.name) for item in dataset.items)
     for sample in dataset:
@@ -207,23 +206,7 @@ def test_a_full_disk_is_a_block_not_a_crash(
         write()
 
 
-# Weights
-
-
-def test_weights_that_are_not_this_finished_runs_are_refused(
-    tiny: Experiment, planned: RunPlan, tmp_path: Path
-) -> None:
-    elsewhere = RunPlan(tmp_path, planned.key, True, "")
-    with pytest.raises(BlockedError, match=r"is missing.*--force"):
-        finished_model(tiny, elsewhere, CPU)
-    good = load_snapshot(planned.folder / CHECKPOINT)
-    for facts in ({"key": "0" * 64}, {"trained": False}):
-        save_snapshot(tmp_path / CHECKPOINT, Snapshot(good.tensors, good.facts | facts))
-        with pytest.raises(BlockedError, match="not the finished run"):
-            finished_model(tiny, elsewhere, CPU)
-    save_snapshot(tmp_path / CHECKPOINT, Snapshot({}, good.facts))
-    with pytest.raises(BlockedError, match="does not hold this network"):
-        finished_model(tiny, elsewhere, CPU)
+# Runs that cannot be exported
 
 
 def test_a_run_that_is_not_finished_has_no_export(planned: RunPlan, streets: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
-from dynroute_core.runs.pipeline import Run, RunProgress
+from dynroute_core.runs.pipeline import FinishedRun, RunProgress
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_curve, read_record
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
 from dynroute_suite.workers import agent as elastic
@@ -64,7 +64,7 @@ def tiny() -> Experiment:
 @pytest.fixture(scope="module")
 def finished(
     tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Run, list[RunProgress]]:
+) -> tuple[FinishedRun, list[RunProgress]]:
     said: list[RunProgress] = []
     out = tmp_path_factory.mktemp("two")
     return elastic.run(tiny, data_root=smoke_streets, out=out, device="cpu", processes=2, report=said.append), said
@@ -72,7 +72,7 @@ def finished(
 
 @pytest.mark.slow
 def test_two_processes_leave_one_record(
-    finished: tuple[Run, list[RunProgress]], tiny: Experiment, smoke_streets: Path
+    finished: tuple[FinishedRun, list[RunProgress]], tiny: Experiment, smoke_streets: Path
 ) -> None:
     run, said = finished
     record = read_record(run.folder / RECORD)
