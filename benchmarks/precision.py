@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.evaluate import BackendName, evaluate

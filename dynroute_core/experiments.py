@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -34,9 +34,10 @@ import msgspec
 
 from dynroute_core.checkpoint import Weights
 from dynroute_core.cost import cost_table
+from dynroute_core.data.datasets import find_dataset
 from dynroute_core.evaluate import LARGEST_SIDE, EvaluateConfig
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import CLASSES, DEMO, PUBLISHED_CROP, PUBLISHED_SCALES, SIZES, SMOKE, DataName, Shrink
+from dynroute_core.profiles import PUBLISHED_CROP, PUBLISHED_HEIGHT, PUBLISHED_SCALES, SMOKE, Shrink, demo
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
@@ -62,7 +63,7 @@ class DataConfig:
     the cores: on two, two workers made a step four times as long). cache: keep decoded images in memory.
     """
 
-    name: DataName = "cityscapes"
+    name: str = "cityscapes"
     height: int = 1024
     width: int = 2048
     train_images: int = 0
@@ -72,6 +73,7 @@ class DataConfig:
     cache: bool = False
 
     def __post_init__(self) -> None:
+        find_dataset(self.name)
         for name, least in (("height", 1), ("width", 1), ("train_images", 0), ("val_images", 0), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: give a whole number of at least {least}")
@@ -226,33 +228,30 @@ def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: 
     for kind, given, allowed in (
         ("row", row, tuple(ROWS)),
         ("profile", profile, get_args(Profile)),
-        ("data set", data, get_args(DataName)),
     ):
         if given not in allowed:
             raise suggest(kind, given, allowed)
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: give a whole number of at least 0 and below 2^63.")
     published = ROWS[row]
-    name = typing.cast(DataName, data)
-    height, width = SIZES[name] if profile != "smoke" or name != "streets" else (64, 128)
-    chosen = replace(published, profile=typing.cast(Profile, profile), seed=seed)
+    source = find_dataset(data)
     chosen = replace(
-        chosen,
-        model=replace(published.model, classes=CLASSES[name]),
-        data=DataConfig(name=name, height=height, width=width, cache=name != "cityscapes"),
+        published,
+        profile=typing.cast(Profile, profile),
+        seed=seed,
+        model=replace(published.model, classes=len(source.classes)),
+        data=DataConfig(name=data, cache=source.fits_memory, **asdict(source.amount_at(profile))),
     )
     if profile == "full":
         return _full(chosen)
-    return _shrunk(chosen, SMOKE if profile == "smoke" else DEMO[name])
+    return _shrink(chosen, SMOKE if profile == "smoke" else demo(source))
 
 
 def _full(chosen: Experiment) -> Experiment:
-    """The published recipe; off Cityscapes, scales and crop keep their ratio to the image's height."""
+    """The published recipe; off Cityscapes' size, scales and crop keep their ratio to the image's height."""
     data, train = chosen.data, chosen.train
-    if data.name == "streets":
-        data = replace(data, height=1024, width=2048, train_images=2975, val_images=500)
-    if data.name == "camvid":
-        crop = _multiple(PUBLISHED_CROP * data.height)
+    if data.height != PUBLISHED_HEIGHT:
+        crop = _nearest_multiple(PUBLISHED_CROP * data.height)
         train = replace(
             train,
             scales=tuple(round(scale * data.height) for scale in PUBLISHED_SCALES),
@@ -262,14 +261,14 @@ def _full(chosen: Experiment) -> Experiment:
         )
         if train.budget:
             train = replace(train, budget_macs=budget_macs(chosen.model, crop, crop))
-    evaluate = replace(chosen.evaluate, nominal_height=_padded(data.height), nominal_width=_padded(data.width))
-    return replace(chosen, data=data, train=train, evaluate=evaluate)
+    evaluate = replace(chosen.evaluate, nominal_height=_pad(data.height), nominal_width=_pad(data.width))
+    return replace(chosen, train=train, evaluate=evaluate)
 
 
-def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
+def _shrink(chosen: Experiment, by: Shrink) -> Experiment:
     data, train = replace(chosen.data, workers=0), chosen.train
     height, width = (round(by.image_share * side) for side in (data.height, data.width))
-    crop = _multiple(by.crop_share * height)
+    crop = _nearest_multiple(by.crop_share * height)
     model = replace(chosen.model, channels=by.channels, stem_channels=by.stem_channels)
     iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
     lr = train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor
@@ -293,13 +292,10 @@ def _shrunk(chosen: Experiment, by: Shrink) -> Experiment:
         budget_macs=budget_macs(model, crop, crop) if train.budget else None,
         needs_weights=False,
     )
-    if data.name == "streets":
-        counts = (4, 3) if chosen.profile == "smoke" else (200, 40)
-        data = replace(data, train_images=counts[0], val_images=counts[1])
     evaluate = replace(
         chosen.evaluate,
-        nominal_height=_padded(height),
-        nominal_width=_padded(width),
+        nominal_height=_pad(height),
+        nominal_width=_pad(width),
         shortest=height if by.image_share != 1 else 0,
     )
     return replace(chosen, data=data, model=model, train=train, evaluate=evaluate)
@@ -310,12 +306,12 @@ def budget_macs(model: ModelConfig, height: int, width: int) -> float:
     return PUBLISHED_BUDGET_SHARE * cost_table(model, height=height, width=width, accounting="paper").all_open_expected
 
 
-def _multiple(size: float) -> int:
+def _nearest_multiple(size: float) -> int:
     """The nearest multiple of 32, at least 32."""
     return max(round(size / COARSEST_STRIDE), 1) * COARSEST_STRIDE
 
 
-def _padded(size: int) -> int:
+def _pad(size: int) -> int:
     return -(-size // COARSEST_STRIDE) * COARSEST_STRIDE
 
 

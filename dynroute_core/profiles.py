@@ -1,15 +1,13 @@
 """The figures of the profiles: by how much `demo` and `smoke` are smaller than the published setting, per data set.
 
-Numbers only; the rules by which `experiments.py` applies them stand there.
+Numbers only; the rules by which `experiments.py` applies them stand there, and what a data set is in its `DataSource`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
-DataName = Literal["streets", "camvid", "cityscapes"]
+from dynroute_core.data.source import DataSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +26,7 @@ class Shrink:
     scales: tuple[float, ...]  # of that height
 
 
+PUBLISHED_HEIGHT = 1024  # of Cityscapes' images, pixels; the two that follow are shares of it
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
 PUBLISHED_CROP = 0.75  # 768 of 1024
 
@@ -44,7 +43,7 @@ SMOKE = Shrink(
     scales=(0.75, 1.0),
 )
 # Tuned once, on dynamic-raw and CamVid, for the mIoU of a quarter of an hour on two cores; LOG.md has what was tried.
-DEMO_CAMVID = Shrink(
+_LONG = Shrink(
     channels=16,
     stem_channels=32,
     iterations=2000,
@@ -57,11 +56,9 @@ DEMO_CAMVID = Shrink(
     scales=(3 / 4, 1.0, 4 / 3),
 )
 # make reproduce: five minutes with everything around it.
-DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
-DEMO: Mapping[DataName, Shrink] = {
-    "streets": DEMO_STREETS,
-    "camvid": DEMO_CAMVID,
-    "cityscapes": replace(DEMO_STREETS, image_share=0.25),
-}
-SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
-CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
+_SHORT = replace(_LONG, channels=8, stem_channels=16, iterations=600)
+
+
+def demo(source: DataSource) -> Shrink:
+    """The demo profile's figures for a data set."""
+    return replace(_SHORT if source.demo == "short" else _LONG, image_share=source.demo_image_share)

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dynroute_core.data.labels import UNKNOWN, ClassSet, camvid_id_to_train_id, label_id_to_train_id, train_id_table
+from dynroute_core.data.labels import UNKNOWN, ClassSet, train_id_table
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import open_regular, read_regular
 
 Bytes = npt.NDArray[np.uint8]
-Numbering = Literal["train_id", "label_id", "camvid_id"]
+TRAIN_ID = "train_id"
 
 MAX_PIXELS = 1 << 26
 """Largest image decoded, in pixels: 32 times a Cityscapes image. A small file can claim any size."""
@@ -48,12 +48,13 @@ class DataError(BlockedError):
 
 @dataclass(frozen=True)
 class Item:
-    """One image and its annotation on disk; `numbering` says what the annotation's values mean."""
+    """One image and its annotation on disk. numbering: what the annotation's values are, `TRAIN_ID` or one of
+    `ClassSet.numberings`."""
 
     name: str
     image: Path
     label: Path
-    numbering: Numbering = "train_id"
+    numbering: str = TRAIN_ID
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +261,8 @@ def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) ->
         raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
 
 
-def _table(numbering: Numbering, classes: ClassSet) -> Bytes:
-    if numbering == "label_id":
-        return label_id_to_train_id
-    if numbering == "camvid_id":
-        return camvid_id_to_train_id
-    return train_id_table(classes)
+def _table(numbering: str, classes: ClassSet) -> Bytes:
+    return train_id_table(classes) if numbering == TRAIN_ID else classes.numberings[numbering]
 
 
 def _file_hash(path: Path) -> str:

@@ -15,8 +15,8 @@ import msgspec
 
 from dynroute_core.checkpoint import Weights
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.data.loader import Batch, open_dataset, train_batches
-from dynroute_core.data.streets.generate import generate_streets
+from dynroute_core.data.datasets import find_dataset, open_dataset
+from dynroute_core.data.loader import Batch, train_batches
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.runs.common_networks import find_source, source_of
@@ -33,11 +33,6 @@ from dynroute_core.weights.files import hashed
 RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that cannot change a number
 
 LONGEST_VALUE = 60  # of a setting whose change is shown with both values
-
-WHERE_TO_GET = {
-    "camvid": "CamVid in the SegNet tutorial's layout (train/, trainannot/, val/, valannot/)",
-    "cityscapes": "Cityscapes (leftImg8bit/ and gtFine/ in one folder; register at www.cityscapes-dataset.com)",
-}
 
 
 @dataclass(frozen=True)
@@ -61,22 +56,22 @@ class Opened:
 
 
 def find_data(config: DataConfig, given: Path | None, *, progress: bool = False) -> Path:
-    """The data set's folder: the given one, or for streets one that is generated under `data/` where it is missing.
+    """The data set's folder: the given one, or of generated data one under `data/`, made where it is missing.
 
     Raises BlockedError for a data set that needs a folder and has none.
     """
     if given is not None:
         return given.expanduser().resolve()
-    if config.name != "streets":
+    source = find_dataset(config.name)
+    if source.generate is None:
         raise BlockedError(
-            f"--data {config.name} needs a folder: get {WHERE_TO_GET[config.name]}, "
-            f"then give --data {config.name}=FOLDER."
+            f"--data {config.name} needs a folder. {source.how_to_get} Then give --data {config.name}=FOLDER."
         )
     train, val = config.train_images, config.val_images
     if train < 1 or val < 1:
-        raise UsageError("streets are generated: set data.train_images and data.val_images to at least 1.")
-    name = f"streets-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
-    return generate_streets(
+        raise UsageError(f"{source.title}: set data.train_images and data.val_images to at least 1.")
+    name = f"{config.name}-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
+    return source.generate(
         Path("data") / name,
         train=train,
         val=val,

@@ -22,8 +22,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.data.labels import train_id_to_label_id
-from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.data.datasets import find_dataset, open_dataset
+from dynroute_core.data.labels import CITYSCAPES, train_id_to_label_id
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
@@ -48,15 +49,16 @@ class Target:
 
 def parse_target(text: str, data: str) -> Target:
     """The target of `--export [val=|test=]FOLDER`, checked before any work. Raises UsageError."""
-    if data == "camvid":
-        raise UsageError("--export writes the Cityscapes test server's label ids: CamVid has other classes.")
+    source = find_dataset(data)
+    if source.classes is not CITYSCAPES:
+        raise UsageError(f"--export writes the Cityscapes test server's label ids: {source.title} has other classes.")
     split, equals, folder = text.partition("=")
     if not equals:
         split, folder = "val", text
     if split not in SPLITS:
         raise UsageError(f"--export {text}: the split is one of {', '.join(SPLITS)}, as in --export test=FOLDER.")
-    if data == "streets" and split == "test":
-        raise UsageError("generated streets have no test split. Give --export val=FOLDER, or another --data.")
+    if split not in source.splits:
+        raise UsageError(f"{source.title}: there is no {split} split. Give --export val=FOLDER, or another --data.")
     if not folder:
         raise UsageError(f"--export {text} names no folder. Give --export {split}=FOLDER.")
     return Target(Path(folder).expanduser().resolve(), split)

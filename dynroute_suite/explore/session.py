@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from dynroute_core.cell import Gate
 from dynroute_core.cost import CLOSED, DEAD, OPEN, CellGate
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_image
-from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
+from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.labels import IGNORE, ClassSet
 from dynroute_core.evaluate import as_input, predict_labels
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import confusion_matrix, mean_iou
@@ -73,7 +74,7 @@ class Session:
 
     @property
     def classes(self) -> ClassSet:
-        return CAMVID if self.experiment.data.name == "camvid" else CITYSCAPES
+        return find_dataset(self.experiment.data.name).classes
 
     @property
     def route_names(self) -> tuple[str, ...]:

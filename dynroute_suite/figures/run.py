@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from dynroute_core.data.labels import CAMVID, CITYSCAPES, ClassSet
+from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.labels import ClassSet
 from dynroute_core.losses import budget_target
 from dynroute_core.runs.record import CurvePoint, Record
 from dynroute_core.train import TrainConfig
@@ -123,7 +124,7 @@ def _mark_budget(ax: Axes, start: int, *, label: bool) -> None:
 
 def class_set(record: Record) -> ClassSet:
     """The colours of the record's data set."""
-    return CAMVID if record.data.name == "camvid" else CITYSCAPES
+    return find_dataset(record.data.name).classes
 
 
 def class_iou_figure(record: Record) -> Picture:

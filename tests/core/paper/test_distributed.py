@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dynroute_core.data.dataset import Sample
-from dynroute_core.data.loader import open_dataset, train_batches
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import train_batches
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.distributed import ALONE, Team, TeamNorm, require_even, synchronise
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, collected, evaluate

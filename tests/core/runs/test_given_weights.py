@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dynroute_core.checkpoint import Weights, load_snapshot
-from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.evaluate import ForcedPaths, as_input, evaluate
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter

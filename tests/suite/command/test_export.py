@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import reproduce
+from dynroute_core.data.datasets import open_dataset
 from dynroute_core.data.labels import train_id_to_label_id
-from dynroute_core.data.loader import open_dataset
 from dynroute_core.evaluate import ForcedPaths, predict_image
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.runs import pipeline
@@ -236,7 +236,7 @@ def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, street
     [
         ("train=out", "cityscapes", "one of val, test"),
         ("val=", "cityscapes", "names no folder"),
-        ("test=out", "streets", "have no test split"),
+        ("test=out", "streets", "there is no test split"),
         ("out", "camvid", "CamVid has other classes"),
     ],
 )
