@@ -45,33 +45,30 @@ PLAIN = View(1.0, False)
 
 @dataclass(frozen=True, kw_only=True)
 class ForcedPaths:
-    """A route forced at every image. name: as it was asked for; paths: the open ones, `CELL>PATH`; factors: of 1, or
-    what the gates compute."""
+    """A route forced at every image."""
 
-    name: str
-    paths: tuple[str, ...]
-    factors: RouteFactors = "one"
+    name: str  # as it was asked for
+    paths: tuple[str, ...]  # the open ones, as CELL>PATH
+    factors: RouteFactors = "one"  # of the open paths: 1, or what the gates compute
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Single scale unless told otherwise, batch 1. Costs are counted at the nominal size, whatever the image's.
+    """Single scale unless told otherwise, batch 1."""
 
-    shortest: images are resized to this shortest edge (pixels, antialiased bilinear), 0 for their own size; the logits
-    are then enlarged to the label's size, where everything is measured. scales, flip: test-time augmentation. The image
-    is shown at each of `scales` times that size (so they keep their ratio at any profile), and mirrored as well where
-    `flip`; the logits of all views are averaged at the label's size. route: forced instead of what the gates choose.
-    backend: of the engine that computes it, in float32. Backends sum in different orders, so where two logits tie their
-    labels may differ: it is part of a run's key, and the record names the one that "auto" came to.
-    """
-
-    nominal_height: int = 1024
-    nominal_width: int = 2048
+    nominal_height: int = 1024  # at which costs are counted, whatever the image's size, in pixels
+    nominal_width: int = 2048  # likewise
+    # Shortest edge to which images are resized (antialiased bilinear), in pixels; 0 for their own size. The logits are
+    # then enlarged to the label's size, where everything is measured.
     shortest: int = 0
+    # Test-time augmentation: the image is shown at each of these times that size, and the logits of all views are
+    # averaged at the label's size.
     scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    flip: bool = False  # whether every view is shown mirrored as well
+    # Which backend of the engine computes it, in float32. They sum in different orders, so where two logits tie their
+    # labels may differ: it is part of a run's key, and the record names the one that auto came to.
     backend: BackendName = "auto"
-    route: ForcedPaths | None = None
+    route: ForcedPaths | None = None  # forced at every image; null for what the gates choose
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:

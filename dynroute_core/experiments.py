@@ -56,21 +56,18 @@ PUBLISHED_BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which data, and how much of it.
+    """Which data, and how much of it."""
 
-    train_images, val_images: how many to use, 0 for all. height, width: of the data set's images; streets are generated
-    at that size, as many as asked for, from `generator_seed`. workers: loading processes (0 where training itself fills
-    the cores: on two, two workers made a step four times as long). cache: keep decoded images in memory.
-    """
-
-    name: str = "cityscapes"
-    height: int = 1024
-    width: int = 2048
-    train_images: int = 0
-    val_images: int = 0
-    generator_seed: int = 2020
+    name: str = "cityscapes"  # a name of `data.datasets.DATASETS`
+    height: int = 1024  # of its images, in pixels; streets are generated at this size
+    width: int = 2048  # likewise
+    train_images: int = 0  # how many are used, spread over the split, 0 for all; so many streets are generated
+    val_images: int = 0  # likewise
+    generator_seed: int = 2020  # of generated streets
+    # Processes that prepare batches; 0 where training itself fills the cores: on two, two workers made a step four
+    # times as long.
     workers: int = 4
-    cache: bool = False
+    cache: bool = False  # whether decoded images are kept in memory, where they fit
 
     def __post_init__(self) -> None:
         find_dataset(self.name)
@@ -85,18 +82,15 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonNetwork:
-    """Of a row that trains a common network: the paths open in more than `share` of the training images of a finished
-    run of the row `source`, with the same profile, data, seed and settings.
+    """Of a row that trains a common network: which paths of which finished run it consists of. The run has the same
+    profile, data, seed and settings."""
 
-    passed_on: count what a closed cell passes on unchanged as open too; its cell then runs in the fixed network.
-    fine_tune: start from that run's weights instead of anew. source_key: the run's key; "" finds it, the first digits
-    (the end of its folder's name) choose one with other settings or older sources.
-    """
-
-    source: str
-    share: float = 0.5
-    passed_on: bool = False
-    fine_tune: bool = False
+    source: str  # row of the run
+    share: float = 0.5  # a path counts where it is open in more than this share of the run's training images
+    passed_on: bool = False  # whether what a closed cell passes on unchanged counts as open; its cell then runs, too
+    fine_tune: bool = False  # whether training starts from that run's weights instead of anew
+    # The run's key, or its first digits (the end of its folder's name), to choose one with other settings or older
+    # sources; "" finds it.
     source_key: str = ""
 
     def __post_init__(self) -> None:

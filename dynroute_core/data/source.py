@@ -31,27 +31,21 @@ class Generate(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """A data set: where it comes from, what its images and labels are, how it is used.
+    """A data set: where it comes from, what its images and labels are, how it is used."""
 
-    name: on the command line and in records. title: in sentences. read: opens a split of a folder. how_to_get: what to
-    do where the folder is missing or broken, in whole sentences. generate: makes the data where they are missing, None
-    for those that are given by a folder. fits_memory: decoded, in a few GB.
-    """
-
-    name: str
-    title: str
+    name: str  # on the command line and in records
+    title: str  # in sentences
     classes: ClassSet
     splits: tuple[str, ...]
-    amount: Amount
-    read: Callable[[Path, str], SegmentationDataset]
-    how_to_get: str
-    fits_memory: bool
-    # Which of the demo profile's settings suit it: of five minutes, or of a quarter of an hour.
+    amount: Amount  # that profiles ask for
+    read: Callable[[Path, str], SegmentationDataset]  # opens a split of a folder
+    how_to_get: str  # what to do where the folder is missing or broken, in whole sentences
+    fits_memory: bool  # when it is decoded
+    # Which of the demo profile's settings suit it: those of five minutes, or of a quarter of an hour.
     demo: Literal["short", "long"]
     demo_image_share: float  # of the image height: what the demo profile shows
-    generate: Generate | None = None
-    # Of generated data, the profiles that ask for another amount.
-    amounts: Mapping[str, Amount] = field(default_factory=dict)
+    generate: Generate | None = None  # makes it where it is missing; None for data that a folder is given for
+    amounts: Mapping[str, Amount] = field(default_factory=dict)  # of generated data: by profile, where it is another
 
     def amount_at(self, profile: str) -> Amount:
         """How much of it a profile asks for."""
