@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -15,19 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynroute_core.cell import RouteFactors
-from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.distributed import Team
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import Routing, RoutingOutput, Segmentation
 from dynroute_core.profiles import PUBLISHED_SCALES
-from dynroute_core.space import ModelConfig, Route, RoutingSpace
+from dynroute_core.space import LARGEST_SIDE, ModelConfig, Route, RoutingSpace
 
 TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
-
-
-LARGEST_SIDE = 1 << 13  # pixels
 
 BackendName = Literal["auto", "torch", "native", "cuda"]
 """Who computes an evaluation; "auto" takes a compiled backend of the engine where one can run."""
@@ -108,20 +104,31 @@ class LabelledImage(Protocol):
     def label(self) -> NDArray[np.uint8]: ...
 
 
+class ImageMacs(NamedTuple):
+    """An image's cost: realised in the paper's and in the released code's accounting, and expected."""
+
+    paper: float
+    repo: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class RouteTaken:
+    """What the gates made of one image: its cost, the state of every cell and the factor of every path (both in forward
+    order). With test-time augmentation the cost is the sum over the views; states and factors are the first view's."""
+
+    macs: ImageMacs
+    states: NDArray[np.uint8]
+    factors: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ImageResult:
-    """One image: its confusion matrix, MACs, state per cell and factor per path (both in forward order).
-
-    With test-time augmentation the MACs are the sum over the views; states and factors are the first view's.
-    """
+    """One image: its confusion matrix and its route."""
 
     name: str
     confusion: Confusion
-    paper_macs: float
-    repo_macs: float
-    expected_macs: float
-    states: NDArray[np.uint8]
-    factors: NDArray[np.float32]
+    route: RouteTaken
 
 
 @dataclass(frozen=True)
@@ -201,14 +208,10 @@ def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor says of one image. labels: train ids at the label's size; the rest as in `ImageResult`."""
+    """What a predictor says of one image. labels: train ids at the label's size."""
 
     labels: Tensor
-    paper_macs: float
-    repo_macs: float
-    expected_macs: float
-    states: NDArray[np.uint8]
-    factors: NDArray[np.float32]
+    route: RouteTaken
 
 
 @torch.inference_mode()
@@ -220,38 +223,32 @@ def predict_image(
         images = as_input(sample, config, device)
         if images.shape[-2:] == sample.label.shape:
             segmented = predict.segment(images)
-            macs = _macs(segmented, config.nominal_height, config.nominal_width)
-            return _prediction(segmented.labels[0].long(), macs, list(segmented.gates.values()))
+            return Prediction(
+                segmented.labels[0].long(), first_route(segmented, config.nominal_height, config.nominal_width)
+            )
     outputs = (predict(as_input(sample, config, device, view)) for view in config.views)
-    macs = np.zeros(3)
     total: Tensor | None = None
-    gates: list[CellGate] = []
+    routes: list[RouteTaken] = []
     for view, output in zip(config.views, outputs, strict=True):
         logits = resize_logits(output.logits, *sample.label.shape)
         logits = logits.flip(-1) if view.flipped else logits
         total = logits if total is None else total.float() + logits
-        macs += _macs(output, *config.nominal_size(view))
-        gates = gates or list(output.gates.values())
+        routes.append(first_route(output, *config.nominal_size(view)))
     assert total is not None
-    return _prediction(total.argmax(1)[0], macs, gates)
+    macs = ImageMacs(*map(sum, zip(*(route.macs for route in routes), strict=True)))
+    return Prediction(total.argmax(1)[0], replace(routes[0], macs=macs))
 
 
-def _prediction(labels: Tensor, macs: NDArray[np.float64], gates: Sequence[CellGate]) -> Prediction:
-    return Prediction(
-        labels=labels,
-        paper_macs=float(macs[0]),
-        repo_macs=float(macs[1]),
-        expected_macs=float(macs[2]),
+def first_route(output: Routing, height: int, width: int) -> RouteTaken:
+    """The route of the first image of an output, its cost counted at this nominal size."""
+    paper = output.cost(height=height, width=width, accounting="paper")
+    repo = output.cost(height=height, width=width, accounting="repo")
+    gates = list(output.gates.values())
+    return RouteTaken(
+        macs=ImageMacs(*(float(one[0]) for one in (paper.realised_macs, repo.realised_macs, paper.expected_macs))),
         states=torch.stack([gate.state[0] for gate in gates]).cpu().numpy(),
         factors=torch.cat([gate.factors[0] for gate in gates]).float().cpu().numpy(),
     )
-
-
-def _macs(output: Routing, height: int, width: int) -> NDArray[np.float64]:
-    """The first image's cost: realised in the paper's and the released code's accounting, and expected."""
-    paper = output.cost(height=height, width=width, accounting="paper")
-    repo = output.cost(height=height, width=width, accounting="repo")
-    return np.array([float(macs[0]) for macs in (paper.realised_macs, repo.realised_macs, paper.expected_macs)])
 
 
 @torch.inference_mode()
@@ -272,17 +269,7 @@ def evaluate(
         label = torch.from_numpy(sample.label).to(device)
         confusion = confusion_matrix(said.labels, label, classes).cpu().numpy()
         total += confusion
-        results.append(
-            ImageResult(
-                name=sample.name,
-                confusion=confusion,
-                paper_macs=said.paper_macs,
-                repo_macs=said.repo_macs,
-                expected_macs=said.expected_macs,
-                states=said.states,
-                factors=said.factors,
-            )
-        )
+        results.append(ImageResult(sample.name, confusion, said.route))
         if each is not None:
             each(results[-1])
     return Evaluation(total, tuple(results))
@@ -297,20 +284,9 @@ def collected(own: Evaluation, names: Sequence[str], team: Team) -> Evaluation:
     def everyone(rows: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
         return team.collected(torch.from_numpy(np.stack(rows)), len(names)).numpy()
 
-    macs = everyone([np.array([image.paper_macs, image.repo_macs, image.expected_macs]) for image in own.images])
+    routes = [image.route for image in own.images]
+    macs = everyone([np.array(route.macs) for route in routes])
+    states, factors = everyone([route.states for route in routes]), everyone([route.factors for route in routes])
     confusions = everyone([image.confusion for image in own.images])
-    states = everyone([image.states for image in own.images])
-    factors = everyone([image.factors for image in own.images])
-    images = tuple(
-        ImageResult(
-            name=name,
-            confusion=confusions[place],
-            paper_macs=float(macs[place][0]),
-            repo_macs=float(macs[place][1]),
-            expected_macs=float(macs[place][2]),
-            states=states[place],
-            factors=factors[place],
-        )
-        for place, name in enumerate(names)
-    )
-    return Evaluation(confusions.sum(0), images)
+    taken = map(RouteTaken, (ImageMacs(*cost) for cost in macs.tolist()), states, factors)
+    return Evaluation(confusions.sum(0), tuple(map(ImageResult, names, confusions, taken)))

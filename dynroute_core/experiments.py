@@ -27,7 +27,6 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
@@ -35,11 +34,11 @@ import msgspec
 from dynroute_core.checkpoint import Weights
 from dynroute_core.cost import cost_table
 from dynroute_core.data.datasets import find_dataset
-from dynroute_core.evaluate import LARGEST_SIDE, EvaluateConfig
+from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.profiles import PUBLISHED_CROP, PUBLISHED_HEIGHT, PUBLISHED_SCALES, SMOKE, Shrink, demo
 from dynroute_core.settings import put, setting_names
-from dynroute_core.space import COARSEST_STRIDE, ModelConfig
+from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.system.errors import UsageError, suggest
 from dynroute_core.train import TrainConfig
@@ -121,13 +120,6 @@ class Experiment:
             raise ValueError(f"seed {self.seed}: give a whole number of at least 0 and below 2^63")
         if self.common is not None and self.model.gate != "none":
             raise ValueError(f"model.gate={self.model.gate} in a common network: it has no gates, give none")
-
-    def folder(self, key: str) -> Path:
-        """Where the run of this experiment with this key lies, below the folder of all runs."""
-        route, weights = self.evaluate.route, self.weights
-        forced = "" if route is None else "route-" + "-".join(re.findall(r"[a-z0-9]+", route.name.lower()))[:60] + "-"
-        given = "weights-" if weights is not None and weights.use == "evaluate" else ""
-        return Path(self.row) / f"{self.profile}-{self.data.name}-seed{self.seed}-{forced}{given}{key[:8]}"
 
 
 def _small_gate_row(row: str, title: str, *, weight: float, target: float) -> Experiment:

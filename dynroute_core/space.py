@@ -43,6 +43,7 @@ SCALES = 4
 FINEST_STRIDE = 4
 COARSEST_STRIDE = FINEST_STRIDE * 2 ** (SCALES - 1)  # inputs are padded to a multiple of this
 SMALL_GATE_SHRINK = 4
+LARGEST_SIDE = 1 << 13  # pixels of an image, a crop or a nominal size; beyond: no machine, but a slip of the keyboard
 OPEN_THRESHOLD = 1e-4  # a cell is closed where its factors sum to less; a path is charged where its factor is more
 
 

@@ -23,10 +23,10 @@ from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
-from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
+from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, SMALL_GATE_SHRINK
 from dynroute_core.system.errors import BlockedError, UsageError
 
-LARGEST_SIDE, MOST_CROPS, MOST_STEPS = 1 << 13, 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
+MOST_CROPS, MOST_STEPS = 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
 
 
 @dataclass(frozen=True, kw_only=True)

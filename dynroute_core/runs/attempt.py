@@ -123,7 +123,7 @@ class Attempt:
 
     def _write(self, evaluation: Evaluation, predict: Predictor, backend: str) -> None:
         """What the run leaves, the record last."""
-        routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation)
+        routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation.images)
         write_whole(self.folder / ROUTES, to_json(routes))
         write_curve(self.folder / CURVE, self.points)
         record = make_record(

@@ -23,6 +23,7 @@ from dynroute_core.evaluate import EvaluateConfig, LabelledImage, as_input
 from dynroute_core.experiments import ROWS, CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.folders import run_folder
 from dynroute_core.runs.record import RECORD
 from dynroute_core.space import OPEN_THRESHOLD, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import common_route
@@ -86,10 +87,10 @@ def find_source(chosen: Experiment, source: Experiment, key: str, out: Path) -> 
     common = _common(chosen)
     given = common.source_key
     if not given:
-        if FinishedRun.find(out / source.folder(key), key) is None:
+        if FinishedRun.find(out / run_folder(source, key), key) is None:
             raise BlockedError(_run_first(chosen, source, out))
         return replace(chosen, common=replace(common, source_key=key))
-    for path in sorted(out.glob(f"{source.folder(given)}*/{RECORD}")):
+    for path in sorted(out.glob(f"{run_folder(source, given)}*/{RECORD}")):
         if (found := FinishedRun.open(path.parent).record.key).startswith(given):
             return replace(chosen, common=replace(common, source_key=found))
     raise BlockedError(f"common.source_key={given}: {out} has no finished run of {source.row} with such a key.")
@@ -150,7 +151,7 @@ def start_weights(model: Segmenter, chosen: Experiment, out: Path) -> None:
 
 def _source(chosen: Experiment, out: Path) -> FinishedRun:
     common = _common(chosen)
-    return FinishedRun.open(out / replace(chosen, row=common.source).folder(common.source_key), common.source_key)
+    return FinishedRun.open(out / run_folder(replace(chosen, row=common.source), common.source_key), common.source_key)
 
 
 def open_paths(

@@ -58,7 +58,7 @@ def run(
     say = report or (lambda progress: None)
     chosen_device = pick_device(device)
     say(RunProgress("data", 0, 1, f"opening {experiment.data.name}"))
-    data = open_data(experiment, data_root)
+    data = open_data(experiment, data_root, team)
     experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:

@@ -18,9 +18,11 @@ from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.datasets import find_dataset, open_dataset
 from dynroute_core.data.loader import Batch, train_batches
 from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.runs.common_networks import find_source, source_of
 from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.folders import run_folder
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -82,9 +84,12 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
     ).resolve()
 
 
-def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
-    """Opens and fingerprints both splits; where given weights are evaluated, the train split stays empty and need not
-    be there. Raises BlockedError where they are missing or do not fit the model."""
+def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE) -> Opened:
+    """Opens both splits, and fingerprints them (of a team, the leader does); where given weights are evaluated, the
+    train split stays empty and need not be there.
+
+    Raises BlockedError where they are missing, UsageError where they do not fit the model.
+    """
     if experiment.train.needs_weights and experiment.weights is None:
         raise BlockedError(
             f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. Give a "
@@ -100,9 +105,10 @@ def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
             f"set model.classes={len(val.classes.names)}."
         )
     if experiment.weights is not None and experiment.weights.use == "evaluate" and experiment.common is None:
-        return Opened(replace(val, split="train", items=()), val, "", val.fingerprint())  # nothing is trained
+        nothing = replace(val, split="train", items=())
+        return Opened(nothing, val, "", team.share_hash(val.fingerprint))
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
-    return Opened(train, val, train.fingerprint(), val.fingerprint())
+    return Opened(train, val, team.share_hash(train.fingerprint), team.share_hash(val.fingerprint))
 
 
 def batches_of(
@@ -179,7 +185,7 @@ def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     """
     own = settled(replace(experiment, evaluate=replace(experiment.evaluate, route=None)), data, out)
     key = run_key(own, data)
-    run = FinishedRun.find(out / own.folder(key), key)
+    run = FinishedRun.find(out / run_folder(own, key), key)
     if run is None:
         raise BlockedError(
             f"{own.row} has no finished run with these settings, data and sources to force a route on. Run the same "
@@ -201,7 +207,7 @@ def require_route(experiment: Experiment) -> None:
 def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> RunPlan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
-    folder, stem = out / experiment.folder(key), experiment.folder("").name
+    folder, stem = out / run_folder(experiment, key), run_folder(experiment, "").name
     if force:
         return RunPlan(folder, key, False, "forced")
     if (folder / RECORD).exists():

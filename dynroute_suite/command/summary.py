@@ -61,14 +61,13 @@ def not_started(experiment: Experiment, plan: RunPlan | None = None) -> RowResul
 
 def with_numbers(result: RowResult, record: Record) -> RowResult:
     """The result with the record's numbers."""
-    spent = record.durations
     return replace(
         result,
         record=str(Path(result.folder) / RECORD),
         miou_percent=record.metrics.miou_percent,
         paper_gmacs=record.costs.paper.mean_macs / 1e9,
         repo_gmacs=record.costs.repo.mean_macs / 1e9,
-        minutes=(spent.train_s + spent.precise_bn_s + spent.evaluate_s) / 60,
+        minutes=record.durations.minutes,
     )
 
 

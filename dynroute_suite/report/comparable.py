@@ -45,11 +45,6 @@ def is_comparable(record: Record) -> bool:
     return record.row in PUBLISHED and not why_not_comparable(record)
 
 
-def is_without_its_weights(record: Record) -> bool:
-    """Whether the row starts from given weights, and this run, as demos may, from random ones."""
-    return record.row in ROWS and ROWS[record.row].train.needs_weights and record.config.get("weights") is None
-
-
 def changed_settings(record: Record) -> tuple[str, ...]:
     """Settings of network and training, such as `train.batch`, that are not the row's own (same profile, same data).
 

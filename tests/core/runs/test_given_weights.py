@@ -12,7 +12,7 @@ import torch
 from dynroute_core.checkpoint import Weights, load_snapshot
 from dynroute_core.data.datasets import open_dataset
 from dynroute_core.data.loader import eval_samples
-from dynroute_core.evaluate import ForcedPaths, as_input, evaluate
+from dynroute_core.evaluate import ForcedPaths, OnRoute, as_input, evaluate
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.finished import FinishedRun
@@ -110,13 +110,13 @@ def test_a_forced_route_is_the_models_own(tiny, smoke_streets, finished, tmp_pat
     model = trained(finished, tiny)
     samples = eval_samples(open_dataset("streets", smoke_streets, "val"), 0)
     by_hand = evaluate(
-        lambda images: model(images, route=route, route_factors=factors),
+        OnRoute(model, route, factors),
         samples,
         tiny.evaluate,
         classes=tiny.model.classes,
         device=torch.device("cpu"),
     )
-    assert [image.paper_macs for image in record.images] == [image.paper_macs for image in by_hand.images]
+    assert [image.paper_macs for image in record.images] == [image.route.macs.paper for image in by_hand.images]
     hits = by_hand.confusion.diagonal().sum() / by_hand.confusion.sum()
     assert record.metrics.pixel_accuracy_percent == 100 * hits
     (mark,) = [mark for mark in record.marks if "forced route" in mark]

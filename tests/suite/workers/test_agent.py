@@ -202,7 +202,7 @@ AGENT = """
 import sys
 from pathlib import Path
 from dynroute_core.experiments import experiment, with_settings
-from dynroute_suite.notebook import elastic
+from dynroute_suite.workers import agent as elastic
 settings = {"model.layers": "3", "train.iterations": "100000", "train.log_every": "1"}
 elastic.run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root=Path(sys.argv[1]),
             out=Path(sys.argv[2]), device="cpu", processes=2, report=lambda seen: print(seen.phase, flush=True))
