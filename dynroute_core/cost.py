@@ -22,7 +22,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
 
 from dynroute_core.space import (
     FINEST_STRIDE,
@@ -34,10 +37,6 @@ from dynroute_core.space import (
     PathName,
     RoutingSpace,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 Accounting = Literal["paper", "repo"]
 OPEN, CLOSED, DEAD = 0, 1, 2  # the states of a cell, per image
@@ -239,8 +238,6 @@ def routing_cost(table: CostTable, gates: Mapping[Cell, CellGate]) -> Cost:
 
     A closed cell's identity keep is charged in neither column.
     """
-    import torch
-
     some = next(iter(gates.values())).factors
     dtype = some.dtype if some.dtype == torch.float64 else torch.float32
     operations, paths = _weights(table, dtype, some.device)
@@ -260,8 +257,6 @@ def routing_cost(table: CostTable, gates: Mapping[Cell, CellGate]) -> Cost:
 @lru_cache(maxsize=64)
 def _weights(table: CostTable, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """MACs per operation and per charged path, on the device: copied there once, not at every step."""
-    import torch
-
     paths = [table.paths[source, path] for source, sent in table.charged.items() for path in sent]
     with torch.inference_mode(False):  # kept beyond an evaluation that may ask first: training must be able to use them
         return (

@@ -6,8 +6,6 @@ row has. The kernels have not run on a GPU yet (kernels/csrc/cuda/README.md).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -15,10 +13,9 @@ from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, I
 from dynroute_core.engine.network_spec import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig, PathName, RoutingSpace
-
-if TYPE_CHECKING:
-    from dynroute_kernels.cuda.network import CudaNetwork
-    from dynroute_kernels.cuda.plan import Plan
+from dynroute_kernels.cuda.build import BuildError, gpu_library
+from dynroute_kernels.cuda.network import CudaNetwork
+from dynroute_kernels.cuda.plan import Plan
 
 SLOTS: dict[PathName, int] = {"keep": 0, "up": 1, "down": 2}  # of a gate record
 STATE = 3
@@ -34,9 +31,6 @@ def load(network: Segmenter, dtype: torch.dtype) -> CudaBackend:
         lack = f"the model is on {device}: move it to a CUDA device."
     if lack is not None:
         raise BackendUnavailableError(f"the cuda backend cannot run: {lack} Give backend='torch'.")
-    from dynroute_kernels.cuda.build import BuildError, gpu_library
-    from dynroute_kernels.cuda.network import CudaNetwork
-
     try:
         gpu_library()
     except BuildError as error:
