@@ -16,13 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, CellGate
 from dynroute_core.operations import ConvNorm, build_operation
 from dynroute_core.space import OPEN_THRESHOLD, SMALL_GATE_SHRINK, ModelConfig, PathName
 
 GATE_BIAS = 1.5  # tanh(1.5) ≈ 0.905: every path starts open
 ALIKE = 1e-10  # of the largest mean square: less variance over images is rounding
+OPEN, CLOSED, DEAD = 0, 1, 2  # the states of a cell, per image
 RouteFactors = Literal["one", "gate"]
+
+
+@dataclass(frozen=True)
+class CellGate:
+    """One cell's gate in one forward pass over N images.
+
+    factors: N×P, as applied, in the order of `RoutingSpace.paths`: a closed cell's keep is 1 and its other paths 0;
+    a dead cell's are all 0. state: N, uint8, each OPEN, CLOSED or DEAD.
+    """
+
+    factors: Tensor
+    state: Tensor
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from dynroute_core.cell import OPEN, CellGate
 from dynroute_core.space import (
     FINEST_STRIDE,
     OPEN_THRESHOLD,
@@ -39,19 +40,6 @@ from dynroute_core.space import (
 )
 
 Accounting = Literal["paper", "repo"]
-OPEN, CLOSED, DEAD = 0, 1, 2  # the states of a cell, per image
-
-
-@dataclass(frozen=True)
-class CellGate:
-    """One cell's gate in one forward pass over N images.
-
-    factors: N×P, as applied, in the order of `RoutingSpace.paths`: a closed cell's keep is 1 and its other paths 0;
-    a dead cell's are all 0. state: N, uint8, each OPEN, CLOSED or DEAD.
-    """
-
-    factors: Tensor
-    state: Tensor
 
 
 @dataclass(frozen=True)

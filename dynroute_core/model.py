@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynroute_core.cell import GATE_BIAS, Arrived, CellModule, Forced, Gate, RouteFactors, Sent, double_size
-from dynroute_core.cost import Accounting, CellGate, Cost, cost_table, routing_cost
+from dynroute_core.cell import GATE_BIAS, Arrived, CellGate, CellModule, Forced, Gate, RouteFactors, Sent, double_size
+from dynroute_core.cost import Accounting, Cost, cost_table, routing_cost
 from dynroute_core.operations import ConvNorm, depthwise
 from dynroute_core.space import (
     COARSEST_STRIDE,

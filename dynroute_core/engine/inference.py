@@ -17,8 +17,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from dynroute_core.cell import RouteFactors
-from dynroute_core.cost import CellGate
+from dynroute_core.cell import CellGate, RouteFactors
 from dynroute_core.engine import torch_backend
 from dynroute_core.engine.backend import (
     Backend,

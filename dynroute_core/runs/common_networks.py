@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from dynroute_core.cost import OPEN
+from dynroute_core.cell import OPEN
 from dynroute_core.evaluate import EvaluateConfig, LabelledImage, as_input
 from dynroute_core.experiments import ROWS, CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, Accounting, CostTable, cost_table
+from dynroute_core.cell import CLOSED, DEAD, OPEN
+from dynroute_core.cost import Accounting, CostTable, cost_table
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, predict_image
 from dynroute_core.experiments import Experiment

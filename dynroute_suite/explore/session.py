@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynroute_core.cell import Gate
-from dynroute_core.cost import DEAD
+from dynroute_core.cell import DEAD, Gate
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_image
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.data.labels import IGNORE, ClassSet

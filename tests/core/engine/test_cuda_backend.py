@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dynroute_core import Segmenter
-from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.engine import cuda_backend as engine_module
 from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, folded
 from dynroute_core.engine.cuda_backend import CudaBackend, missing

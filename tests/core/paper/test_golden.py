@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
+from dynroute_core.cell import CLOSED, DEAD, OPEN
+from dynroute_core.cost import cost_table
 from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from dynroute_core.weights.released_names import original_name
 from support.golden_files import EVAL_FILES, TRAIN_FILES, build, load

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynroute_core.cell import OPEN
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
-from dynroute_core.cost import OPEN
 from dynroute_core.data.dataset import Sample
 from dynroute_core.evaluate import EvaluateConfig, as_input
 from dynroute_core.experiments import CommonNetwork, Experiment, experiment, with_settings
