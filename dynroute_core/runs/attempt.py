@@ -25,7 +25,7 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
 from dynroute_core.runs.curve import Meter, curve_text, late_mean, tensorboard
-from dynroute_core.runs.plan import Opened, RunPlan, batches_of
+from dynroute_core.runs.plan import RunData, RunPlan, batches_of
 from dynroute_core.runs.record import (
     CHECKPOINT,
     CURVE,
@@ -72,7 +72,7 @@ class Attempt:
     def __init__(
         self,
         experiment: Experiment,
-        data: Opened,
+        data: RunData,
         planned: RunPlan,
         device: torch.device,
         say: Report,

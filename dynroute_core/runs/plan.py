@@ -48,7 +48,7 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
-class Opened:
+class RunData:
     """The data of a run, with fingerprints."""
 
     train: SegmentationDataset
@@ -84,7 +84,7 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
     ).resolve()
 
 
-def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE) -> Opened:
+def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE) -> RunData:
     """Opens both splits, and fingerprints them (of a team, the leader does); where given weights are evaluated, the
     train split stays empty and need not be there.
 
@@ -106,13 +106,13 @@ def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE
         )
     if experiment.weights is not None and experiment.weights.use == "evaluate" and experiment.common is None:
         nothing = replace(val, split="train", items=())
-        return Opened(nothing, val, "", team.share_hash(val.fingerprint))
+        return RunData(nothing, val, "", team.share_hash(val.fingerprint))
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
-    return Opened(train, val, team.share_hash(train.fingerprint), team.share_hash(val.fingerprint))
+    return RunData(train, val, team.share_hash(train.fingerprint), team.share_hash(val.fingerprint))
 
 
 def batches_of(
-    experiment: Experiment, data: Opened, start: int, stop: int, *, places: Sequence[int], pin_memory: bool
+    experiment: Experiment, data: RunData, start: int, stop: int, *, places: Sequence[int], pin_memory: bool
 ) -> Iterator[Batch]:
     """Training batches `start` to `stop` - 1 of an experiment, of each the samples in these places."""
     train = experiment.train
@@ -131,12 +131,12 @@ def batches_of(
     )
 
 
-def run_key(experiment: Experiment, data: Opened) -> str:
+def run_key(experiment: Experiment, data: RunData) -> str:
     """sha256 over settings, data fingerprints and sources: two runs of one key give one record."""
     return hashlib.sha256(json.dumps(ingredients(experiment, data), sort_keys=True).encode()).hexdigest()
 
 
-def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
+def ingredients(experiment: Experiment, data: RunData) -> dict[str, object]:
     config = msgspec.to_builtins(experiment)
     for part in (config["data"], config["train"]):
         for name in RESULT_NEUTRAL:
@@ -158,7 +158,7 @@ def plan(
     return plan_opened(settled(experiment, data, out), data, out, force=force)
 
 
-def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
     finished run that it is taken from, which with the share decides its paths.
 
@@ -178,7 +178,7 @@ def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     return find_source(experiment, source, run_key(source, data), out)
 
 
-def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+def own_weights(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment of a forced route, settled, with the weights of the finished run that chose its routes itself.
 
     Raises BlockedError where there is no such run.
@@ -204,7 +204,7 @@ def require_route(experiment: Experiment) -> None:
             raise UsageError(f"evaluate.route: {error}") from error
 
 
-def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> RunPlan:
+def plan_opened(experiment: Experiment, data: RunData, out: Path, *, force: bool = False) -> RunPlan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
     folder, stem = out / run_folder(experiment, key), run_folder(experiment, "").name

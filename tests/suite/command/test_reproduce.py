@@ -14,6 +14,7 @@ import pytest
 
 import dynroute_core.runs.plan
 import reproduce
+from dynroute_core.data.datasets import DATASETS
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.plan import RunPlan, find_data
@@ -134,6 +135,7 @@ def test_help_and_refusals_come_without_torch() -> None:
     assert done.returncode == 0, done.stderr
     for option in ("--row", "--keep-going", "--json", "130 interrupted"):
         assert option in done.stdout
+    assert all(name in done.stdout for name in DATASETS)  # spelt out there: their modules take too long
 
 
 def test_list_shows_every_row_with_its_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
