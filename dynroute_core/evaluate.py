@@ -20,10 +20,9 @@ from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.distributed import Team
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import Routing, RoutingOutput, Segmentation
-from dynroute_core.profiles import PUBLISHED_SCALES
 from dynroute_core.space import LARGEST_SIDE, ModelConfig, Route, RoutingSpace
 
-TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
+TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of test-time augmentation, as published
 
 BackendName = Literal["auto", "torch", "native", "cuda"]
 """Who computes an evaluation; "auto" takes a compiled backend of the engine where one can run."""

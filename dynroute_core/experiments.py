@@ -1,24 +1,7 @@
-"""The rows of the published table, each as one function, and the profiles at which they run.
+"""The rows of the published table, each as one function, and what a run of one is told.
 
-Takes row, profile, data set and seed; gives an `Experiment`, the complete setting of a run. Nothing is read from the
-machine.
-
-Profiles and their rules (every row alike; no row is tuned alone):
-
-- `full`: the published recipe to the letter, on Cityscapes. Elsewhere the image scales and the crop keep their ratio to
-  the data set's image height.
-- `demo`: minutes on two CPU cores. Narrower networks on smaller images (in training and evaluation; labels keep their
-  size), fewer and smaller crops; see `DEMO`.
-- `smoke`: seconds, for tests; its numbers mean nothing.
-
-At `demo` and `smoke`, with N iterations instead of the published 190 000: the long row keeps its ratio (×560/190), the
-lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up lasts the profile's share of N, the budget's
-start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
-all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size. At `demo` the budget's
-weight λ is multiplied by published lr × 190 000 over the run's lr × N, so that the budget moves the gates as far in N
-iterations as the published one would in its own, and its target falls from 1 to μ in half of what is left of the run
-(0.3 N): at once it would close the paths within some 50 iterations, and the network would lose what it had learned. (At
-`smoke`, with 6 iterations, the factor would be thousands; there the budget stays as published.)
+Takes row, profile, data set and seed; gives an `Experiment`, the complete setting of a run (what a profile changes of a
+row: `profiles.py`). Nothing is read from the machine.
 """
 
 from __future__ import annotations
@@ -32,13 +15,12 @@ from typing import Literal, get_args
 import msgspec
 
 from dynroute_core.checkpoint import Weights
-from dynroute_core.cost import cost_table
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import PUBLISHED_CROP, PUBLISHED_HEIGHT, PUBLISHED_SCALES, SMOKE, Shrink, demo
+from dynroute_core.profiles import SMOKE, Settings, at_full, budget_macs, demo, shrink
 from dynroute_core.settings import put, setting_names
-from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, ModelConfig
+from dynroute_core.space import LARGEST_SIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.system.errors import UsageError, suggest
 from dynroute_core.train import TrainConfig
@@ -52,9 +34,6 @@ BUDGET_B = Budget(weight=0.5, target=0.1)
 BUDGET_C = Budget(weight=0.5, target=0.2)
 
 PUBLISHED_BUDGET_MACS = 26300e6  # the released code's constant for L16 at 768×768
-PUBLISHED_BUDGET_SHARE = 26300 / 26892  # ... over the all-open expected cost it stands for
-PUBLISHED_ITERATIONS = 190_000
-PUBLISHED_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,86 +202,16 @@ def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: 
             raise suggest(kind, given, allowed)
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: give a whole number of at least 0 and below 2^63.")
-    published = ROWS[row]
-    source = find_dataset(data)
-    chosen = replace(
-        published,
-        profile=typing.cast(Profile, profile),
-        seed=seed,
-        model=replace(published.model, classes=len(source.classes)),
-        data=DataConfig(name=data, cache=source.fits_memory, **asdict(source.amount_at(profile))),
-    )
+    published, source = ROWS[row], find_dataset(data)
+    amount, settings = source.amount_at(profile), Settings(published.model, published.train, published.evaluate)
+    settings = settings._replace(model=replace(published.model, classes=len(source.classes)))
+    used = DataConfig(name=data, cache=source.fits_memory, **asdict(amount))
     if profile == "full":
-        return _full(chosen)
-    return _shrink(chosen, SMOKE if profile == "smoke" else demo(source))
-
-
-def _full(chosen: Experiment) -> Experiment:
-    """The published recipe; off Cityscapes' size, scales and crop keep their ratio to the image's height."""
-    data, train = chosen.data, chosen.train
-    if data.height != PUBLISHED_HEIGHT:
-        crop = _nearest_multiple(PUBLISHED_CROP * data.height)
-        train = replace(
-            train,
-            scales=tuple(round(scale * data.height) for scale in PUBLISHED_SCALES),
-            crop_height=crop,
-            crop_width=crop,
-            max_size=4 * data.height,
-        )
-        if train.budget:
-            train = replace(train, budget_macs=budget_macs(chosen.model, crop, crop))
-    evaluate = replace(chosen.evaluate, nominal_height=_pad(data.height), nominal_width=_pad(data.width))
-    return replace(chosen, train=train, evaluate=evaluate)
-
-
-def _shrink(chosen: Experiment, by: Shrink) -> Experiment:
-    data, train = replace(chosen.data, workers=0), chosen.train
-    height, width = (round(by.image_share * side) for side in (data.height, data.width))
-    crop = _nearest_multiple(by.crop_share * height)
-    model = replace(chosen.model, channels=by.channels, stem_channels=by.stem_channels)
-    iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
-    lr = train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor
-    budget = train.budget
-    if budget and chosen.profile == "demo":
-        weight = budget.weight * (train.lr * train.iterations) / (lr * iterations)
-        budget = replace(budget, weight=weight, descent=(1 - budget.start) / 2)
-    train = replace(
-        train,
-        iterations=iterations,
-        batch=by.batch,
-        lr=lr,
-        budget=budget,
-        warmup_iterations=max(round(by.warmup_share * iterations), 1),
-        scales=tuple(round(scale * height) for scale in by.scales),
-        crop_height=crop,
-        crop_width=crop,
-        max_size=4 * height,
-        precise_bn_batches=by.precise_bn_batches,
-        log_every=1 if chosen.profile == "smoke" else 10,
-        budget_macs=budget_macs(model, crop, crop) if train.budget else None,
-        needs_weights=False,
-    )
-    evaluate = replace(
-        chosen.evaluate,
-        nominal_height=_pad(height),
-        nominal_width=_pad(width),
-        shortest=height if by.image_share != 1 else 0,
-    )
-    return replace(chosen, data=data, model=model, train=train, evaluate=evaluate)
-
-
-def budget_macs(model: ModelConfig, height: int, width: int) -> float:
-    """The budget's denominator away from the published setting: 26300/26892 of the all-open expected cost."""
-    return PUBLISHED_BUDGET_SHARE * cost_table(model, height=height, width=width, accounting="paper").all_open_expected
-
-
-def _nearest_multiple(size: float) -> int:
-    """The nearest multiple of 32, at least 32."""
-    return max(round(size / COARSEST_STRIDE), 1) * COARSEST_STRIDE
-
-
-def _pad(size: int) -> int:
-    return -(-size // COARSEST_STRIDE) * COARSEST_STRIDE
+        settings = at_full(settings, amount.height, amount.width)
+    else:
+        used = replace(used, workers=0)
+        settings = shrink(settings, SMOKE if profile == "smoke" else demo(source), amount.height, amount.width)
+    return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
 
 
 def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment:

@@ -17,12 +17,11 @@ from dynroute_core.experiments import (
     DataConfig,
     Experiment,
     Profile,
-    budget_macs,
     experiment,
     with_settings,
 )
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import SMOKE, demo
+from dynroute_core.profiles import SMOKE, budget_macs, demo
 from dynroute_core.space import ModelConfig
 from dynroute_core.static_routes import STATIC, static_model
 from dynroute_core.system.errors import UsageError
