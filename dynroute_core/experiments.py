@@ -18,7 +18,7 @@ from dynroute_core.checkpoint import Weights
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import SMOKE, Settings, at_full, budget_macs, demo, shrink
+from dynroute_core.profiles import SMOKE, Settings, at_full, at_shrunk, budget_macs, demo
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import LARGEST_SIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
@@ -210,7 +210,7 @@ def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: 
         settings = at_full(settings, amount.height, amount.width)
     else:
         used = replace(used, workers=0)
-        settings = shrink(settings, SMOKE if profile == "smoke" else demo(source), amount.height, amount.width)
+        settings = at_shrunk(settings, SMOKE if profile == "smoke" else demo(source), amount.height, amount.width)
     return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
 
 

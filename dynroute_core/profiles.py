@@ -118,7 +118,7 @@ def at_full(row: Settings, height: int, width: int) -> Settings:
     return Settings(row.model, train, evaluate)
 
 
-def shrink(row: Settings, by: Shrink, height: int, width: int) -> Settings:
+def at_shrunk(row: Settings, by: Shrink, height: int, width: int) -> Settings:
     """The recipe on a smaller network, smaller images and fewer of them."""
     train = row.train
     height, width = (round(by.image_share * side) for side in (height, width))
