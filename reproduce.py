@@ -32,7 +32,7 @@ from dynroute_suite.command.session import ROOT, Session, open_session, parser
 
 if TYPE_CHECKING:  # imported where used: `--help` and a mistyped option answer at once
     from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
     from dynroute_suite.command.export import Target
     from dynroute_suite.command.forced_route import RouteChoice
     from dynroute_suite.command.summary import RowResult
@@ -117,7 +117,7 @@ def convert_weights(session: Session) -> int:
     return EXIT_DONE
 
 
-def plan_row(session: Session, experiment: Experiment) -> Plan | None:
+def plan_row(session: Session, experiment: Experiment) -> RunPlan | None:
     """The row's plan; with --keep-going, None for a row that cannot start, which is then in the results."""
     from dynroute_core.runs.plan import plan
 
@@ -176,7 +176,7 @@ def reproduce(session: Session) -> int:
     return code
 
 
-def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
+def run_row(session: Session, experiment: Experiment, plan: RunPlan) -> RowResult:
     """Runs one row and says how it went."""
     from dynroute_suite.command.summary import not_started, with_numbers
     from dynroute_suite.notebook import row as rows
@@ -206,7 +206,9 @@ def run_row(session: Session, experiment: Experiment, plan: Plan) -> RowResult:
     return with_numbers(replace(result, state="reused" if reused else "done"), rows.checked_record(plan))
 
 
-def run_forced(session: Session, experiment: Experiment, own: Plan, choice: RouteChoice) -> tuple[Plan, RowResult]:
+def run_forced(
+    session: Session, experiment: Experiment, own: RunPlan, choice: RouteChoice
+) -> tuple[RunPlan, RowResult]:
     """Evaluates a finished row on a forced route, a run beside the row's: its plan and how it went.
 
     With --keep-going, one that cannot start has the row's own plan.
@@ -223,7 +225,7 @@ def run_forced(session: Session, experiment: Experiment, own: Plan, choice: Rout
     return planned, replace(run_row(replace(session, options=options), evaluated, planned), route=choice.text)
 
 
-def export_row(session: Session, result: RowResult, plan: Plan, target: Target) -> RowResult:
+def export_row(session: Session, result: RowResult, plan: RunPlan, target: Target) -> RowResult:
     """Writes a finished run's predictions; one whose export cannot be written is blocked, its record stays."""
     from dynroute_suite.command.export import export
     from dynroute_suite.command.summary import shown

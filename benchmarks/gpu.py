@@ -29,7 +29,7 @@ from torch import Tensor
 from dynroute_core import InferenceEngine, Route, RoutingSpace, Segmenter
 from dynroute_core.cost import CostTable, cost_table
 from dynroute_core.engine.backend import folded
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 from dynroute_core.space import INITIAL, ModelConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,8 @@ import torch
 from timing import RESULTS, alternate, finish, machine
 
 from dynroute_core.data.dataset import Sample, SegmentationDataset
-from dynroute_core.data.loader import open_dataset, train_batches
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import train_batches
 from dynroute_core.data.transforms import TrainTransform, crop_pad, resize_shortest
 from dynroute_core.experiments import DataConfig
 from dynroute_core.runs.plan import find_data

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from dynroute_core.cell import Gate, double_size
 from dynroute_core.cost import cost_table
 from dynroute_core.engine.backend import folded
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 from dynroute_core.engine.strips import argmax_rows, enlarged_rows, run_rows, strips
 from dynroute_core.engine.torch_backend import Slot, TorchBackend
 from dynroute_core.model import Segmenter

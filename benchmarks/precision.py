@@ -13,17 +13,15 @@ from pathlib import Path
 
 import torch
 
-from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.evaluate import BackendName, evaluate
 from dynroute_core.metrics import mean_iou, pixel_accuracy
-from dynroute_core.model import Segmenter
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.plan import find_data
-from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import DynrouteError
-from dynroute_core.weights.files import give_weights
-from dynroute_suite.report.flow import experiment_of
 
 BACKENDS: tuple[BackendName, ...] = ("torch", "native")
 GOAL = 0.1
@@ -31,9 +29,8 @@ GOAL = 0.1
 
 def compare(folder: Path, data: Path | None) -> None:
     """Evaluates the run in `folder` with every backend and dtype, and prints a table."""
-    chosen = experiment_of(read_record(folder / RECORD))
-    model = Segmenter(chosen.model).eval()
-    give_weights(model, folder / CHECKPOINT, use="evaluate")
+    run = FinishedRun.open(folder)
+    chosen, model = run.experiment, run.model()
     dataset = open_dataset(chosen.data.name, find_data(chosen.data, data), "val")
     samples = list(eval_samples(dataset.subset(chosen.data.val_images or None), 0))
     print(f"{chosen.row}, {chosen.profile} profile, {chosen.data.name}, seed {chosen.seed}: {len(samples)} images")

@@ -39,14 +39,12 @@ from dynroute_core.engine.backend import BackendUnavailableError  # noqa: E402
 from dynroute_core.engine.inference import InferenceEngine  # noqa: E402
 from dynroute_core.evaluate import BackendName  # noqa: E402
 from dynroute_core.experiments import Experiment, experiment, with_settings  # noqa: E402
-from dynroute_core.model import Segmenter  # noqa: E402
-from dynroute_core.runs.pipeline import Progress, run  # noqa: E402
+from dynroute_core.runs.pipeline import RunProgress, run  # noqa: E402
 from dynroute_core.runs.plan import find_data  # noqa: E402
-from dynroute_core.runs.record import CHECKPOINT, CURVE, RECORD, ROUTES, read_curve, read_record, read_routes  # noqa: E402
+from dynroute_core.runs.record import CURVE, RECORD, ROUTES, read_curve, read_record, read_routes  # noqa: E402
 from dynroute_core.system.files import write_whole  # noqa: E402
 from dynroute_core.system.machine import device_name, versions  # noqa: E402
 from dynroute_core.system.provenance import commit  # noqa: E402
-from dynroute_core.weights.files import give_weights  # noqa: E402
 from dynroute_kernels import NativeNetwork  # noqa: E402
 from dynroute_suite.figures.style import standalone  # noqa: E402
 
@@ -109,7 +107,7 @@ def one_run(setting: Setting, seed: int, data: Path, out: Path) -> InferenceEngi
     """A run, its files read again, and its weights in an engine of the other backend; gives that engine."""
     chosen = setting.experiment(seed)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == ("train", 1):
             raise StopHere
 
@@ -124,10 +122,8 @@ def one_run(setting: Setting, seed: int, data: Path, out: Path) -> InferenceEngi
     assert read_record(done.folder / RECORD) == done.record
     assert len(read_routes(done.folder / ROUTES).images) == len(done.record.images)
     assert len(read_curve(done.folder / CURVE)) == chosen.train.iterations
-    model = Segmenter(chosen.model)
-    give_weights(model, done.folder / CHECKPOINT, use="evaluate")
     other: BackendName = "torch" if setting.backend == "native" else "native"
-    engine = InferenceEngine(model, backend=other)
+    engine = InferenceEngine(done.model(), backend=other)
     for height, width in (setting.size, (setting.size[0] - seed % 7, setting.size[1] + seed % 5)):
         engine.labels(torch.rand(1, 3, height, width) * 255)
     return engine

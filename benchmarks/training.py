@@ -15,8 +15,8 @@ import torch
 from timing import RESULTS, alternate, finish, machine
 
 from dynroute_core.cost import cost_table
+from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.profiles import DEMO_CAMVID
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.machine import pick_device
 from dynroute_core.train import StepState, TrainConfig, Trainer
@@ -75,7 +75,7 @@ def main() -> None:
     side, runs = given.side or (256 if given.short else 768), given.runs or (2 if given.short else 5)
     device = pick_device(given.device)
     here = machine(device, given.allocator)
-    demo = ModelConfig(channels=DEMO_CAMVID.channels, stem_channels=DEMO_CAMVID.stem_channels, classes=11)
+    demo = experiment("dynamic-raw", profile="demo", data="camvid").model
     measurements: list[Measurement] = []
     goals: list[Goal] = []
     for part, config, count, size in (

@@ -16,13 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, CellGate
 from dynroute_core.operations import ConvNorm, build_operation
 from dynroute_core.space import OPEN_THRESHOLD, SMALL_GATE_SHRINK, ModelConfig, PathName
 
 GATE_BIAS = 1.5  # tanh(1.5) ≈ 0.905: every path starts open
 ALIKE = 1e-10  # of the largest mean square: less variance over images is rounding
+OPEN, CLOSED, DEAD = 0, 1, 2  # the states of a cell, per image
 RouteFactors = Literal["one", "gate"]
+
+
+@dataclass(frozen=True)
+class CellGate:
+    """One cell's gate in one forward pass over N images.
+
+    factors: N×P, as applied, in the order of `RoutingSpace.paths`: a closed cell's keep is 1 and its other paths 0;
+    a dead cell's are all 0. state: N, uint8, each OPEN, CLOSED or DEAD.
+    """
+
+    factors: Tensor
+    state: Tensor
 
 
 @dataclass(frozen=True)
@@ -123,12 +135,12 @@ class CellModule(nn.Module):
             y = operation(x)
             if may_drop and drop_path > 0:
                 kept = 1 - drop_path
-                y = y * (self._drawn(x) < kept).to(y.dtype) / kept
+                y = y * (self._draw(x) < kept).to(y.dtype) / kept
             total = y if total is None else total + y
         assert total is not None
         return F.relu(total)
 
-    def _drawn(self, x: Tensor) -> Tensor:
+    def _draw(self, x: Tensor) -> Tensor:
         """A number in 0..1 for each image: drawn for the whole batch by every process that has a share of it, so that
         an image's does not depend on how many there are."""
         rank, processes = self.share
@@ -160,10 +172,10 @@ class CellModule(nn.Module):
     def _train_all(self, x: Tensor, forced: Forced | None, drop_path: float) -> tuple[dict[PathName, Sent], CellGate]:
         """Every path of every image, times its factor; no dead cells, and no decision that waits for the device."""
         everyone = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        factors = _masked(self.gate_factors(x), forced)
+        factors = _mask(self.gate_factors(x), forced)
         is_open = factors.sum(1) >= OPEN_THRESHOLD
         passes_on = ~is_open if forced is None else torch.zeros_like(is_open)
-        gate = _applied(factors, is_open, passes_on, everyone)
+        gate = _make_gate(factors, is_open, passes_on, everyone)
         h = self.hidden(x, drop_path * self.drop_share)
         sent: dict[PathName, Sent] = {}
         for index, path in enumerate(self.paths):
@@ -180,20 +192,20 @@ class CellModule(nn.Module):
         if not reached.any():
             factors = torch.zeros_like(factors)
         elif forced is None or forced.factors == "gate":
-            factors = _among(self.gate_factors(_chosen(x, reached)), reached)
-        factors = _masked(factors, forced)
+            factors = _put_back(self.gate_factors(_pick_rows(x, reached)), reached)
+        factors = _mask(factors, forced)
         is_open = reached & (factors.sum(1) >= OPEN_THRESHOLD)
         passes_on = reached & ~is_open if forced is None else torch.zeros_like(reached)
-        gate = _applied(factors, is_open, passes_on, reached)
+        gate = _make_gate(factors, is_open, passes_on, reached)
         sent = {path: Sent(None, is_open) for path in self.paths}
         if is_open.any():
-            h = self.hidden(_chosen(x, is_open))
+            h = self.hidden(_pick_rows(x, is_open))
             for index, path in enumerate(self.paths):
                 taken = is_open & (gate.factors[:, index] > 0)
                 if taken.any():
-                    y = self.path_output(path, _chosen(h, taken[is_open]))
+                    y = self.path_output(path, _pick_rows(h, taken[is_open]))
                     y = y * _per_image(gate.factors[taken, index]).to(y.dtype)
-                    sent[path] = Sent(_among(y, taken), is_open)
+                    sent[path] = Sent(_put_back(y, taken), is_open)
         if passes_on.any():
             kept = sent["keep"].features
             identity = x if passes_on.all() else x * _per_image(passes_on).to(x.dtype)
@@ -201,14 +213,14 @@ class CellModule(nn.Module):
         return sent, gate
 
 
-def _masked(factors: Tensor, forced: Forced | None) -> Tensor:
+def _mask(factors: Tensor, forced: Forced | None) -> Tensor:
     if forced is None:
         return factors
     mask = forced.mask.to(factors.dtype)
     return mask if forced.factors == "one" else factors * mask
 
 
-def _applied(factors: Tensor, is_open: Tensor, passes_on: Tensor, reached: Tensor) -> CellGate:
+def _make_gate(factors: Tensor, is_open: Tensor, passes_on: Tensor, reached: Tensor) -> CellGate:
     """Factors as applied: an open cell's own; keep = 1 and nothing else for a closed one; 0 for a dead one."""
     identity = torch.zeros_like(factors)
     identity[:, 0] = 1
@@ -222,12 +234,12 @@ def _per_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _chosen(x: Tensor, images: Tensor) -> Tensor:
+def _pick_rows(x: Tensor, images: Tensor) -> Tensor:
     """The rows of the chosen images; no copy where all are chosen."""
     return x if bool(images.all()) else x[images]
 
 
-def _among(rows: Tensor, images: Tensor) -> Tensor:
+def _put_back(rows: Tensor, images: Tensor) -> Tensor:
     """Rows of the chosen images, back in their places among all N, zeros elsewhere."""
     if bool(images.all()):
         return rows

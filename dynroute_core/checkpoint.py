@@ -31,13 +31,12 @@ Use = Literal["evaluate", "start"]
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Weights that a run takes from a file. use: "evaluate" them as they are, or "start" training from them.
+    """Weights that a run takes from a file."""
 
-    sha256: the file's, filled in when the run is planned; the run's key holds it, and not where the file lies.
-    """
-
-    file: str
-    use: Use = "evaluate"
+    file: str  # path of a released .pth, a checkpoint of ours or plain safetensors
+    use: Use = "evaluate"  # as they are, or start: training begins with them
+    # The file's hash, filled in when the run is planned; the run's key holds it, and not where the file lies. One that
+    # is given must be the file's.
     sha256: str = ""
 
     def __post_init__(self) -> None:

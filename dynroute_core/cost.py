@@ -22,8 +22,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
+import torch
+from torch import Tensor
+
+from dynroute_core.cell import OPEN, CellGate
 from dynroute_core.space import (
     FINEST_STRIDE,
     OPEN_THRESHOLD,
@@ -35,24 +39,7 @@ from dynroute_core.space import (
     RoutingSpace,
 )
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
 Accounting = Literal["paper", "repo"]
-OPEN, CLOSED, DEAD = 0, 1, 2  # the states of a cell, per image
-
-
-@dataclass(frozen=True)
-class CellGate:
-    """One cell's gate in one forward pass over N images.
-
-    factors: N×P, as applied, in the order of `RoutingSpace.paths`: a closed cell's keep is 1 and its other paths 0;
-    a dead cell's are all 0. state: N, uint8, each OPEN, CLOSED or DEAD.
-    """
-
-    factors: Tensor
-    state: Tensor
 
 
 @dataclass(frozen=True)
@@ -239,8 +226,6 @@ def routing_cost(table: CostTable, gates: Mapping[Cell, CellGate]) -> Cost:
 
     A closed cell's identity keep is charged in neither column.
     """
-    import torch
-
     some = next(iter(gates.values())).factors
     dtype = some.dtype if some.dtype == torch.float64 else torch.float32
     operations, paths = _weights(table, dtype, some.device)
@@ -260,8 +245,6 @@ def routing_cost(table: CostTable, gates: Mapping[Cell, CellGate]) -> Cost:
 @lru_cache(maxsize=64)
 def _weights(table: CostTable, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """MACs per operation and per charged path, on the device: copied there once, not at every step."""
-    import torch
-
     paths = [table.paths[source, path] for source, sent in table.charged.items() for path in sent]
     with torch.inference_mode(False):  # kept beyond an evaluation that may ask first: training must be able to use them
         return (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -69,6 +69,14 @@ class Team:
         flag = torch.tensor(own, dtype=torch.uint8, device="cpu")
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag)
+
+    def share_hash(self, make: Callable[[], str]) -> str:
+        """The sha256 that the leader makes, in hexadecimal, in every process."""
+        if self.size == 1:
+            return make()
+        told = torch.tensor(list(bytes.fromhex(make())) if self.leads else [0] * 32, dtype=torch.uint8)
+        dist.broadcast(told, 0)
+        return bytes(told.tolist()).hex()
 
     def wait(self) -> None:
         """Returns once every process has come here."""

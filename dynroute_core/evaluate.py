@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -15,19 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynroute_core.cell import RouteFactors
-from dynroute_core.cost import CellGate
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.transforms import horizontal_flip, resize_shortest
 from dynroute_core.distributed import Team
 from dynroute_core.metrics import Confusion, confusion_matrix
 from dynroute_core.model import Routing, RoutingOutput, Segmentation
-from dynroute_core.profiles import PUBLISHED_SCALES
-from dynroute_core.space import ModelConfig, Route, RoutingSpace
+from dynroute_core.space import LARGEST_SIDE, ModelConfig, Route, RoutingSpace
 
-TTA_SCALES = PUBLISHED_SCALES  # the released code shows the same six in training and here
-
-
-LARGEST_SIDE = 1 << 13  # pixels
+TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of test-time augmentation, as published
 
 BackendName = Literal["auto", "torch", "native", "cuda"]
 """Who computes an evaluation; "auto" takes a compiled backend of the engine where one can run."""
@@ -45,33 +40,30 @@ PLAIN = View(1.0, False)
 
 @dataclass(frozen=True, kw_only=True)
 class ForcedPaths:
-    """A route forced at every image. name: as it was asked for; paths: the open ones, `CELL>PATH`; factors: of 1, or
-    what the gates compute."""
+    """A route forced at every image."""
 
-    name: str
-    paths: tuple[str, ...]
-    factors: RouteFactors = "one"
+    name: str  # as it was asked for
+    paths: tuple[str, ...]  # the open ones, as CELL>PATH
+    factors: RouteFactors = "one"  # of the open paths: 1, or what the gates compute
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Single scale unless told otherwise, batch 1. Costs are counted at the nominal size, whatever the image's.
+    """Single scale unless told otherwise, batch 1."""
 
-    shortest: images are resized to this shortest edge (pixels, antialiased bilinear), 0 for their own size; the logits
-    are then enlarged to the label's size, where everything is measured. scales, flip: test-time augmentation. The image
-    is shown at each of `scales` times that size (so they keep their ratio at any profile), and mirrored as well where
-    `flip`; the logits of all views are averaged at the label's size. route: forced instead of what the gates choose.
-    backend: of the engine that computes it, in float32. Backends sum in different orders, so where two logits tie their
-    labels may differ: it is part of a run's key, and the record names the one that "auto" came to.
-    """
-
-    nominal_height: int = 1024
-    nominal_width: int = 2048
+    nominal_height: int = 1024  # at which costs are counted, whatever the image's size, in pixels
+    nominal_width: int = 2048  # likewise
+    # Shortest edge to which images are resized (antialiased bilinear), in pixels; 0 for their own size. The logits are
+    # then enlarged to the label's size, where everything is measured.
     shortest: int = 0
+    # Test-time augmentation: the image is shown at each of these times that size, and the logits of all views are
+    # averaged at the label's size.
     scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    flip: bool = False  # whether every view is shown mirrored as well
+    # Which backend of the engine computes it, in float32. They sum in different orders, so where two logits tie their
+    # labels may differ: it is part of a run's key, and the record names the one that auto came to.
     backend: BackendName = "auto"
-    route: ForcedPaths | None = None
+    route: ForcedPaths | None = None  # forced at every image; null for what the gates choose
 
     def __post_init__(self) -> None:
         if min(self.nominal_height, self.nominal_width) < 1:
@@ -111,20 +103,31 @@ class LabelledImage(Protocol):
     def label(self) -> NDArray[np.uint8]: ...
 
 
+class ImageMacs(NamedTuple):
+    """An image's cost: realised in the paper's and in the released code's accounting, and expected."""
+
+    paper: float
+    repo: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class RouteTaken:
+    """What the gates made of one image: its cost, the state of every cell and the factor of every path (both in forward
+    order). With test-time augmentation the cost is the sum over the views; states and factors are the first view's."""
+
+    macs: ImageMacs
+    states: NDArray[np.uint8]
+    factors: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ImageResult:
-    """One image: its confusion matrix, MACs, state per cell and factor per path (both in forward order).
-
-    With test-time augmentation the MACs are the sum over the views; states and factors are the first view's.
-    """
+    """One image: its confusion matrix and its route."""
 
     name: str
     confusion: Confusion
-    paper_macs: float
-    repo_macs: float
-    expected_macs: float
-    states: NDArray[np.uint8]
-    factors: NDArray[np.float32]
+    route: RouteTaken
 
 
 @dataclass(frozen=True)
@@ -204,14 +207,10 @@ def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor says of one image. labels: train ids at the label's size; the rest as in `ImageResult`."""
+    """What a predictor says of one image. labels: train ids at the label's size."""
 
     labels: Tensor
-    paper_macs: float
-    repo_macs: float
-    expected_macs: float
-    states: NDArray[np.uint8]
-    factors: NDArray[np.float32]
+    route: RouteTaken
 
 
 @torch.inference_mode()
@@ -223,38 +222,32 @@ def predict_image(
         images = as_input(sample, config, device)
         if images.shape[-2:] == sample.label.shape:
             segmented = predict.segment(images)
-            macs = _macs(segmented, config.nominal_height, config.nominal_width)
-            return _prediction(segmented.labels[0].long(), macs, list(segmented.gates.values()))
+            return Prediction(
+                segmented.labels[0].long(), first_route(segmented, config.nominal_height, config.nominal_width)
+            )
     outputs = (predict(as_input(sample, config, device, view)) for view in config.views)
-    macs = np.zeros(3)
     total: Tensor | None = None
-    gates: list[CellGate] = []
+    routes: list[RouteTaken] = []
     for view, output in zip(config.views, outputs, strict=True):
         logits = resize_logits(output.logits, *sample.label.shape)
         logits = logits.flip(-1) if view.flipped else logits
         total = logits if total is None else total.float() + logits
-        macs += _macs(output, *config.nominal_size(view))
-        gates = gates or list(output.gates.values())
+        routes.append(first_route(output, *config.nominal_size(view)))
     assert total is not None
-    return _prediction(total.argmax(1)[0], macs, gates)
+    macs = ImageMacs(*map(sum, zip(*(route.macs for route in routes), strict=True)))
+    return Prediction(total.argmax(1)[0], replace(routes[0], macs=macs))
 
 
-def _prediction(labels: Tensor, macs: NDArray[np.float64], gates: Sequence[CellGate]) -> Prediction:
-    return Prediction(
-        labels=labels,
-        paper_macs=float(macs[0]),
-        repo_macs=float(macs[1]),
-        expected_macs=float(macs[2]),
+def first_route(output: Routing, height: int, width: int) -> RouteTaken:
+    """The route of the first image of an output, its cost counted at this nominal size."""
+    paper = output.cost(height=height, width=width, accounting="paper")
+    repo = output.cost(height=height, width=width, accounting="repo")
+    gates = list(output.gates.values())
+    return RouteTaken(
+        macs=ImageMacs(*(float(one[0]) for one in (paper.realised_macs, repo.realised_macs, paper.expected_macs))),
         states=torch.stack([gate.state[0] for gate in gates]).cpu().numpy(),
         factors=torch.cat([gate.factors[0] for gate in gates]).float().cpu().numpy(),
     )
-
-
-def _macs(output: Routing, height: int, width: int) -> NDArray[np.float64]:
-    """The first image's cost: realised in the paper's and the released code's accounting, and expected."""
-    paper = output.cost(height=height, width=width, accounting="paper")
-    repo = output.cost(height=height, width=width, accounting="repo")
-    return np.array([float(macs[0]) for macs in (paper.realised_macs, repo.realised_macs, paper.expected_macs)])
 
 
 @torch.inference_mode()
@@ -275,17 +268,7 @@ def evaluate(
         label = torch.from_numpy(sample.label).to(device)
         confusion = confusion_matrix(said.labels, label, classes).cpu().numpy()
         total += confusion
-        results.append(
-            ImageResult(
-                name=sample.name,
-                confusion=confusion,
-                paper_macs=said.paper_macs,
-                repo_macs=said.repo_macs,
-                expected_macs=said.expected_macs,
-                states=said.states,
-                factors=said.factors,
-            )
-        )
+        results.append(ImageResult(sample.name, confusion, said.route))
         if each is not None:
             each(results[-1])
     return Evaluation(total, tuple(results))
@@ -300,20 +283,9 @@ def collected(own: Evaluation, names: Sequence[str], team: Team) -> Evaluation:
     def everyone(rows: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
         return team.collected(torch.from_numpy(np.stack(rows)), len(names)).numpy()
 
-    macs = everyone([np.array([image.paper_macs, image.repo_macs, image.expected_macs]) for image in own.images])
+    routes = [image.route for image in own.images]
+    macs = everyone([np.array(route.macs) for route in routes])
+    states, factors = everyone([route.states for route in routes]), everyone([route.factors for route in routes])
     confusions = everyone([image.confusion for image in own.images])
-    states = everyone([image.states for image in own.images])
-    factors = everyone([image.factors for image in own.images])
-    images = tuple(
-        ImageResult(
-            name=name,
-            confusion=confusions[place],
-            paper_macs=float(macs[place][0]),
-            repo_macs=float(macs[place][1]),
-            expected_macs=float(macs[place][2]),
-            states=states[place],
-            factors=factors[place],
-        )
-        for place, name in enumerate(names)
-    )
-    return Evaluation(confusions.sum(0), images)
+    taken = map(RouteTaken, (ImageMacs(*cost) for cost in macs.tolist()), states, factors)
+    return Evaluation(confusions.sum(0), tuple(map(ImageResult, names, confusions, taken)))

@@ -14,17 +14,13 @@ from dynroute_core.data.labels import IGNORE
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A row's budget: weight λ and target share μ of the denominator.
+    """A row's budget: what it adds to the loss is weight · ((expected cost / denominator) − target)²."""
 
-    start, ramp: shares of all iterations; the loss is absent before `start` and rises linearly over the next `ramp`.
-    descent: share of all iterations, from `start` on, in which the target falls linearly from 1 to μ (ours; published:
-    0, at once).
-    """
-
-    weight: float
-    target: float
-    start: float = 0.4
-    ramp: float = 0.02
+    weight: float  # λ of the paper
+    target: float  # μ of the paper: a share of `train.budget_macs`
+    start: float = 0.4  # before this share of all iterations the budget has no part in the loss
+    ramp: float = 0.02  # share of all iterations in which its part then rises linearly to the whole
+    # Share of all iterations, from `start` on, in which the target falls linearly from 1; 0, as published, at once.
     descent: float = 0.0
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynroute_core.cell import GATE_BIAS, Arrived, CellModule, Forced, Gate, RouteFactors, Sent, double_size
-from dynroute_core.cost import Accounting, CellGate, Cost, cost_table, routing_cost
+from dynroute_core.cell import GATE_BIAS, Arrived, CellGate, CellModule, Forced, Gate, RouteFactors, Sent, double_size
+from dynroute_core.cost import Accounting, Cost, cost_table, routing_cost
 from dynroute_core.operations import ConvNorm, depthwise
 from dynroute_core.space import (
     COARSEST_STRIDE,
@@ -191,7 +191,7 @@ class Segmenter(nn.Module):
         """As `forward`, before the enlargement: logits N×K×h/4×w/4 of the images padded to h×w, multiples of 32."""
         if route_factors not in get_args(RouteFactors):
             raise ValueError(f"route_factors={route_factors!r}: choose from {', '.join(get_args(RouteFactors))}.")
-        forced = {} if route is None else self._forced(route, route_factors, images)
+        forced = {} if route is None else self._force(route, route_factors, images)
         features, gates = self._walk(self.stem(self._normalise_and_pad(images)), forced)
         return self.head(features), gates
 
@@ -238,7 +238,7 @@ class Segmenter(nn.Module):
         n, _, height, width = like.shape
         return like.new_zeros(n, self.space.channels_at(scale), height >> scale, width >> scale)
 
-    def _forced(self, route: Route | Sequence[Route], factors: RouteFactors, images: Tensor) -> dict[Cell, Forced]:
+    def _force(self, route: Route | Sequence[Route], factors: RouteFactors, images: Tensor) -> dict[Cell, Forced]:
         routes = [frozenset(route)] * len(images) if isinstance(route, Set) else list(route)
         if len(routes) != len(images):
             raise ValueError(f"{len(routes)} routes for {len(images)} images: give one for all, or one per image.")

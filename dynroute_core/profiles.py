@@ -1,35 +1,67 @@
-"""The figures of the profiles: by how much `demo` and `smoke` are smaller than the published setting, per data set.
+"""The profiles `full`, `demo` and `smoke`: the rules by which they change a row, every row alike, and their figures.
 
-Numbers only; the rules by which `experiments.py` applies them stand there.
+No row is tuned alone. Takes a row's settings and the size of the images; gives the profile's.
+
+- `full`: the published recipe to the letter, on Cityscapes. Elsewhere the image scales and the crop keep their ratio to
+  the data set's image height.
+- `demo`: minutes on two CPU cores. Narrower networks on smaller images (in training and evaluation; labels keep their
+  size), fewer and smaller crops.
+- `smoke`: seconds, for tests; its numbers mean nothing.
+
+At `demo` and `smoke`, with N iterations instead of the published 190 000: the long row keeps its ratio (×560/190), the
+lr is the published one × batch/8 × the profile's `lr_factor`, the warm-up lasts the profile's share of N, the budget's
+start and ramp are shares of N already, and the budget's denominator is 26300/26892 (the published constant over L16's
+all-open expected MMACs at 768²) of the model's own all-open expected cost at the crop's size. At `demo` the budget's
+weight λ is multiplied by published lr × 190 000 over the run's lr × N, so that the budget moves the gates as far in N
+iterations as the published one would in its own, and its target falls from 1 to μ in half of what is left of the run
+(0.3 N): at once it would close the paths within some 50 iterations, and the network would lose what it had learned. (At
+`smoke`, with 6 iterations, the factor would be thousands; there the budget stays as published.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import NamedTuple
 
-DataName = Literal["streets", "camvid", "cityscapes"]
+from dynroute_core.cost import cost_table
+from dynroute_core.data.source import DataSource
+from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
+from dynroute_core.space import COARSEST_STRIDE, ModelConfig
+from dynroute_core.train import TrainConfig
+
+PUBLISHED_ITERATIONS = 190_000
+PUBLISHED_BATCH = 8
+PUBLISHED_HEIGHT = 1024  # of Cityscapes' images, pixels; the two that follow are shares of it
+PUBLISHED_SCALES = TTA_SCALES  # the released code shows the same six in training: 512 ... 2048 of 1024
+PUBLISHED_CROP = 0.75  # 768 of 1024
+PUBLISHED_BUDGET_SHARE = 26300 / 26892  # of the all-open expected cost of L16 at 768×768, which the budget stands for
+
+
+class Settings(NamedTuple):
+    """What a profile changes of a row."""
+
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shrink:
-    """How a profile makes a run smaller than the published one. lr_factor multiplies the published lr × batch/8."""
+    """How a profile makes a run smaller than the published one."""
 
     channels: int
     stem_channels: int
-    iterations: int
+    iterations: int  # of a row whose published ones are 190 000
     batch: int
-    warmup_share: float
-    lr_factor: float
+    warmup_share: float  # of the iterations
+    lr_factor: float  # over the published lr × batch/8
     precise_bn_batches: int
     image_share: float  # of the data set's image height: what evaluation shows, and training is centred on
     crop_share: float  # of that height
     scales: tuple[float, ...]  # of that height
+    log_every: int
+    whole_budget: bool  # whether the budget's weight makes up for the shorter schedule, and its target descends
 
-
-PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # 512 ... 2048 of 1024
-PUBLISHED_CROP = 0.75  # 768 of 1024
 
 SMOKE = Shrink(
     channels=4,
@@ -42,9 +74,11 @@ SMOKE = Shrink(
     image_share=1.0,
     crop_share=0.5,
     scales=(0.75, 1.0),
+    log_every=1,
+    whole_budget=False,
 )
 # Tuned once, on dynamic-raw and CamVid, for the mIoU of a quarter of an hour on two cores; LOG.md has what was tried.
-DEMO_CAMVID = Shrink(
+_LONG = Shrink(
     channels=16,
     stem_channels=32,
     iterations=2000,
@@ -55,13 +89,81 @@ DEMO_CAMVID = Shrink(
     image_share=0.5,
     crop_share=0.89,
     scales=(3 / 4, 1.0, 4 / 3),
+    log_every=10,
+    whole_budget=True,
 )
 # make reproduce: five minutes with everything around it.
-DEMO_STREETS = replace(DEMO_CAMVID, channels=8, stem_channels=16, iterations=600)
-DEMO: Mapping[DataName, Shrink] = {
-    "streets": DEMO_STREETS,
-    "camvid": DEMO_CAMVID,
-    "cityscapes": replace(DEMO_STREETS, image_share=0.25),
-}
-SIZES: Mapping[DataName, tuple[int, int]] = {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
-CLASSES: Mapping[DataName, int] = {"streets": 19, "camvid": 11, "cityscapes": 19}
+_SHORT = replace(_LONG, channels=8, stem_channels=16, iterations=600)
+
+
+def demo(source: DataSource) -> Shrink:
+    """The demo profile's figures for a data set."""
+    return replace(_SHORT if source.demo == "short" else _LONG, image_share=source.demo_image_share)
+
+
+def at_full(row: Settings, height: int, width: int) -> Settings:
+    """The published recipe; off Cityscapes' size, scales and crop keep their ratio to the image's height."""
+    train = row.train
+    if height != PUBLISHED_HEIGHT:
+        crop = _nearest_multiple(PUBLISHED_CROP * height)
+        train = replace(
+            train,
+            scales=tuple(round(scale * height) for scale in PUBLISHED_SCALES),
+            crop_height=crop,
+            crop_width=crop,
+            max_size=4 * height,
+            budget_macs=budget_macs(row.model, crop, crop) if train.budget else None,
+        )
+    evaluate = replace(row.evaluate, nominal_height=_pad(height), nominal_width=_pad(width))
+    return Settings(row.model, train, evaluate)
+
+
+def at_shrunk(row: Settings, by: Shrink, height: int, width: int) -> Settings:
+    """The recipe on a smaller network, smaller images and fewer of them."""
+    train = row.train
+    height, width = (round(by.image_share * side) for side in (height, width))
+    crop = _nearest_multiple(by.crop_share * height)
+    model = replace(row.model, channels=by.channels, stem_channels=by.stem_channels)
+    iterations = round(by.iterations * train.iterations / PUBLISHED_ITERATIONS)
+    lr = train.lr * by.batch / PUBLISHED_BATCH * by.lr_factor
+    budget = train.budget
+    if budget and by.whole_budget:
+        weight = budget.weight * (train.lr * train.iterations) / (lr * iterations)
+        budget = replace(budget, weight=weight, descent=(1 - budget.start) / 2)
+    train = replace(
+        train,
+        iterations=iterations,
+        batch=by.batch,
+        lr=lr,
+        budget=budget,
+        warmup_iterations=max(round(by.warmup_share * iterations), 1),
+        scales=tuple(round(scale * height) for scale in by.scales),
+        crop_height=crop,
+        crop_width=crop,
+        max_size=4 * height,
+        precise_bn_batches=by.precise_bn_batches,
+        log_every=by.log_every,
+        budget_macs=budget_macs(model, crop, crop) if train.budget else None,
+        needs_weights=False,
+    )
+    evaluate = replace(
+        row.evaluate,
+        nominal_height=_pad(height),
+        nominal_width=_pad(width),
+        shortest=height if by.image_share != 1 else 0,
+    )
+    return Settings(model, train, evaluate)
+
+
+def budget_macs(model: ModelConfig, height: int, width: int) -> float:
+    """The budget's denominator away from the published setting: 26300/26892 of the all-open expected cost."""
+    return PUBLISHED_BUDGET_SHARE * cost_table(model, height=height, width=width, accounting="paper").all_open_expected
+
+
+def _nearest_multiple(size: float) -> int:
+    """The nearest multiple of 32, at least 32."""
+    return max(round(size / COARSEST_STRIDE), 1) * COARSEST_STRIDE
+
+
+def _pad(size: int) -> int:
+    return -(-size // COARSEST_STRIDE) * COARSEST_STRIDE

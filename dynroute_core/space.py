@@ -43,6 +43,7 @@ SCALES = 4
 FINEST_STRIDE = 4
 COARSEST_STRIDE = FINEST_STRIDE * 2 ** (SCALES - 1)  # inputs are padded to a multiple of this
 SMALL_GATE_SHRINK = 4
+LARGEST_SIDE = 1 << 13  # pixels of an image, a crop or a nominal size; beyond: no machine, but a slip of the keyboard
 OPEN_THRESHOLD = 1e-4  # a cell is closed where its factors sum to less; a path is charged where its factor is more
 
 
@@ -50,20 +51,19 @@ OPEN_THRESHOLD = 1e-4  # a cell is closed where its factors sum to less; a path 
 class ModelConfig:
     """What fixes a network. The defaults are the paper's Layer16 with full gates, for the 19 classes of Cityscapes.
 
-    channels: C of scale 0; scale k has C·2^k. stem_channels: width of the stem's first two convolutions (64 in every
-    published row, whatever C is). paths: the sub-graph that a fixed network consists of, each path as `CELL>PATH`
-    (`init>keep`, `3.2>up`), in any order; empty for the whole space. Fixed networks have no gates: a closed cell of
-    theirs would pass its input along a `keep` that they may not have. Raises ValueError for values that no network can
-    have.
+    Raises ValueError for values that no network can have.
     """
 
-    layers: int = 16
-    channels: int = 64
-    classes: int = 19
-    gate: GateKind = "full"
-    operations: tuple[OperationName, ...] = ("sep_conv_3x3", "skip_connect")
-    stem: StemKind = "separable"
-    stem_channels: int = 64
+    layers: int = 16  # L, behind the stem and the initial cell
+    channels: int = 64  # C, of scale 0; scale k has C·2^k
+    classes: int = 19  # that the network tells apart
+    gate: GateKind = "full"  # of every cell: full, small (on features at a quarter of the size) or none
+    operations: tuple[OperationName, ...] = ("sep_conv_3x3", "skip_connect")  # of every cell, whose results are summed
+    stem: StemKind = "separable"  # the kind of the stem's second and third convolution
+    stem_channels: int = 64  # width of the stem's first two convolutions; 64 in every published row, whatever C is
+    # The sub-graph that a fixed network consists of, each path as CELL>PATH (init>keep, 3.2>up), in any order; empty
+    # for the whole space. Such networks have no gates: a closed cell of theirs would pass its input along a keep that
+    # they may not have.
     paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

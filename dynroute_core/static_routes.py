@@ -73,27 +73,27 @@ def chain(scales: Sequence[int]) -> list[PathKey]:
     ]
 
 
-def _repeated(values: Sequence[int], parts: Sequence[int]) -> list[int]:
+def _repeat(values: Sequence[int], parts: Sequence[int]) -> list[int]:
     return [value for value, count in zip(values, parts, strict=True) for _ in range(count)]
 
 
 def _single(*scales: int) -> Build:
     """A network without branches: its stages' scales in a row."""
-    return lambda parts: chain(_repeated(scales, parts))
+    return lambda parts: chain(_repeat(scales, parts))
 
 
 def _unet(parts: Sequence[int]) -> list[PathKey]:
     """Down and up again. Every scale's contracting stage also sends to the expanding one of its own scale: a way that
     turns at this scale instead of the coarsest."""
-    scales = _repeated((0, 1, 2, 3, 2, 1, 0), parts)
+    scales = _repeat((0, 1, 2, 3, 2, 1, 0), parts)
     return [path for turn in range(4) for path in chain([min(scale, turn) for scale in scales])]
 
 
 def _hrnetv2(parts: Sequence[int]) -> list[PathKey]:
     """Parallel scales, side by side within a module; between modules neighbours exchange, between stages a coarser one
     joins."""
-    widths = _repeated((1, 2, 3, 3, 3, 3, 4, 4, 4), parts)
-    module = _repeated(range(9), parts)
+    widths = _repeat((1, 2, 3, 3, 3, 3, 4, 4, 4), parts)
+    module = _repeat(range(9), parts)
     paths: list[PathKey] = []
     for layer, (here, after) in enumerate(pairwise(range(len(widths))), -1):
         exchange = module[here] != module[after]

@@ -23,52 +23,49 @@ from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
-from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
+from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, SMALL_GATE_SHRINK
 from dynroute_core.system.errors import BlockedError, UsageError
 
-LARGEST_SIDE, MOST_CROPS, MOST_STEPS = 1 << 13, 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
+MOST_CROPS, MOST_STEPS = 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The recipe. The defaults are the published one of Dynamic-Raw: Cityscapes, batch 8.
+    """The recipe. The defaults are the published one of Dynamic-Raw: Cityscapes, batch 8."""
 
-    lr is what batch `batch` gets (published: 0.05 at batch 8; scale it linearly with the batch). accumulate: in how
-    many parts a step works through its batch, where memory holds only one of them; see `Trainer`. crop, scales,
-    max_size: pixels, see `data.transforms`. budget_macs: what the budget's target is a share of; cost is counted at
-    the crop's size. drop_path: probability in the last layer at the last iteration. needs_weights: the row starts from
-    ImageNet weights. skip_nonfinite: a batch whose loss or gradient is NaN or infinite is left out and counted, where
-    otherwise training stops; on a GPU every step then waits for the device. compile: run the network through
-    `torch.compile`; meant for GPUs, on a CPU it takes minutes and is then slower.
-    """
-
-    iterations: int = 190_000
-    batch: int = 8
+    iterations: int = 190_000  # steps of the optimizer, one a batch
+    batch: int = 8  # crops a step, of all processes together
+    # In how many parts, one after the other, a step works through its batch, where memory holds only one of them.
     accumulate: int = 1
-    lr: float = 0.05
-    gate_lr_factor: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    poly_power: float = 0.9
-    warmup_iterations: int = 1000
-    warmup_factor: float = 1e-3
-    clip_norm: float = 5.0
-    drop_path: float = 0.0
-    budget: Budget | None = None
+    lr: float = 0.05  # learning rate that a whole batch gets, after the warm-up; scale it linearly with the batch
+    gate_lr_factor: float = 1.0  # the gates' learning rate over the rest's
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 1e-4  # of all but the batch norms' weights and shifts
+    poly_power: float = 0.9  # p of the schedule, lr · (1 − iteration / iterations)^p
+    warmup_iterations: int = 1000  # in which the learning rate rises linearly to the schedule's; 0 for none
+    warmup_factor: float = 1e-3  # share of the schedule's learning rate at which the warm-up begins
+    clip_norm: float = 5.0  # largest norm of a step's gradient; a longer one is shortened to it
+    drop_path: float = 0.0  # probability of dropping an operation, in the last layer at the last iteration; 0 for none
+    budget: Budget | None = None  # on the expected cost; null for none
+    # What the budget's target is a share of: MACs an image, counted at the crop's size; null where there is no budget.
     budget_macs: float | None = None
+    # Sizes, of which one is drawn for each image as the length of its shorter edge before the crop, in pixels.
     scales: tuple[int, ...] = (512, 768, 1024, 1280, 1536, 2048)
-    max_size: int = 4096
-    crop_height: int = 768
-    crop_width: int = 768
+    max_size: int = 4096  # the longest that the longer edge may become, in pixels
+    crop_height: int = 768  # of the crop that is trained on, in pixels
+    crop_width: int = 768  # likewise
+    # Batches over which batch norm's statistics are computed anew after the last iteration; 0 leaves them as they are.
     precise_bn_batches: int = 200
-    needs_weights: bool = False
+    needs_weights: bool = False  # whether the row starts from ImageNet weights, and without them is not trained
+    # Whether a batch whose loss or gradient is NaN or infinite is left out and counted, where otherwise training stops;
+    # on a GPU every step then waits for the device.
     skip_nonfinite: bool = False
-    amp: bool = False
-    channels_last: bool = True
-    compile: bool = False
-    deterministic: bool = True
-    log_every: int = 20
-    checkpoint_every: int = 100
+    amp: bool = False  # mixed precision: most operations in bfloat16
+    channels_last: bool = True  # weights and images with channels innermost in memory
+    compile: bool = False  # through torch.compile; meant for GPUs: on a CPU it takes minutes and is then slower
+    deterministic: bool = True  # torch's deterministic algorithms wherever it has them
+    log_every: int = 20  # iterations between two points of the training curve
+    checkpoint_every: int = 100  # iterations between two checkpoints; one is due after a minute, too
 
     def __post_init__(self) -> None:
         whole = ("iterations", "batch", "accumulate", "crop_height", "crop_width", "max_size")

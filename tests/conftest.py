@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs import pipeline
+from dynroute_core.runs.finished import FinishedRun
 from support.sample_tiny_runs import TINY
 
 torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def tiny() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def finished(tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
+def finished(tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     from dynroute_core.runs.pipeline import run
 
     return run(tiny, data_root=smoke_streets, out=tmp_path_factory.mktemp("whole"), device="cpu")

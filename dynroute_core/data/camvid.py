@@ -1,4 +1,4 @@
-"""CamVid in SegNet's layout → a `SegmentationDataset` of 11 classes.
+"""CamVid in SegNet's layout → a `SegmentationDataset` of 11 classes; and CamVid's `DataSource`.
 
 Takes the folder that holds `train/`, `trainannot/` and so on; gives the pairs of one split, sorted by name.
 Looks at names only: the files' content is checked when they are decoded (dataset.py).
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CAMVID
+from dynroute_core.data.source import Amount, DataSource
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -61,3 +62,17 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise DataError(f"camvid: {found[path.stem]} and {path} share one name. Keep one of the two.")
         found[path.stem] = path
     return found
+
+
+SOURCE = DataSource(
+    name="camvid",
+    title="CamVid",
+    classes=CAMVID,
+    splits=("train", "val", "test"),
+    amount=Amount(height=360, width=480),
+    read=camvid,
+    how_to_get=HOW_TO_GET,
+    fits_memory=True,
+    demo="long",
+    demo_image_share=0.5,
+)

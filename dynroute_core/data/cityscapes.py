@@ -1,4 +1,5 @@
-"""The Cityscapes layout on disk → a `SegmentationDataset`; generated scenes in the same layout use it too.
+"""The Cityscapes layout on disk → a `SegmentationDataset`; generated scenes in the same layout use it too; and
+Cityscapes' `DataSource`.
 
 Takes the folder that holds `leftImg8bit/` and `gtFine/`; gives the pairs of one split, sorted by city and
 name. Looks at names only: the files' content is checked when they are decoded (dataset.py). Fine annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
+from dynroute_core.data.source import Amount, DataSource
 
 _IMAGE, _LABEL_IDS, _TRAIN_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
 
@@ -73,3 +75,17 @@ def _check_partners(
             f"expected {image_folder / stray[0]}{_IMAGE}. Unpack leftImg8bit again, or remove the "
             "annotations."
         )
+
+
+SOURCE = DataSource(
+    name="cityscapes",
+    title="Cityscapes",
+    classes=CITYSCAPES,
+    splits=("train", "val", "test"),
+    amount=Amount(height=1024, width=2048),
+    read=cityscapes,
+    how_to_get=HOW_TO_GET,
+    fits_memory=False,
+    demo="short",
+    demo_image_share=0.25,
+)

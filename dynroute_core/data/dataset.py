@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dynroute_core.data.labels import UNKNOWN, ClassSet, camvid_id_to_train_id, label_id_to_train_id, train_id_table
+from dynroute_core.data.labels import UNKNOWN, ClassSet, train_id_table
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import open_regular, read_regular
 
 Bytes = npt.NDArray[np.uint8]
-Numbering = Literal["train_id", "label_id", "camvid_id"]
+TRAIN_ID = "train_id"
 
 MAX_PIXELS = 1 << 26
 """Largest image decoded, in pixels: 32 times a Cityscapes image. A small file can claim any size."""
@@ -48,12 +48,13 @@ class DataError(BlockedError):
 
 @dataclass(frozen=True)
 class Item:
-    """One image and its annotation on disk; `numbering` says what the annotation's values mean."""
+    """One image and its annotation on disk. numbering: what the annotation's values are, `TRAIN_ID` or one of
+    `ClassSet.numberings`."""
 
     name: str
     image: Path
     label: Path
-    numbering: Numbering = "train_id"
+    numbering: str = TRAIN_ID
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ def read_picture(path: Path) -> Image.Image:
                 f"{path} has {picture.mode} pixels; images must have 8 bits per channel (RGB, grey or "
                 "palette). Convert the file to an 8-bit RGB PNG."
             )
-        return _decoded(path, picture, "RGB")
+        return _decode(path, picture, "RGB")
 
 
 def read_label(path: Path, table: Bytes) -> Bytes:
@@ -186,7 +187,7 @@ def read_label(path: Path, table: Bytes) -> Bytes:
                 f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
                 "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
             )
-        values = np.array(_decoded(path, picture, "P" if picture.mode == "P" else "L"))
+        values = np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
     train_ids: Bytes = table[values]
     if (unknown := train_ids == UNKNOWN).any():
         found, counts = np.unique(values[unknown], return_counts=True)
@@ -209,7 +210,7 @@ def _content(path: Path) -> bytes:
     try:
         content = read_regular(path, most_mb=MAX_FILE_MB)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
     if not content:
         raise DataError(f"{path} is empty (0 bytes). Restore it from the data set's archive.")
     return content
@@ -252,7 +253,7 @@ def _check_png(content: bytes) -> None:
     raise ValueError(f"it has more than {MAX_CHUNKS} parts")
 
 
-def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
+def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -> Image.Image:
     try:
         picture.load()
         return picture if picture.mode == mode else picture.convert(mode)
@@ -260,12 +261,8 @@ def _decoded(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) -
         raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
 
 
-def _table(numbering: Numbering, classes: ClassSet) -> Bytes:
-    if numbering == "label_id":
-        return label_id_to_train_id
-    if numbering == "camvid_id":
-        return camvid_id_to_train_id
-    return train_id_table(classes)
+def _table(numbering: str, classes: ClassSet) -> Bytes:
+    return train_id_table(classes) if numbering == TRAIN_ID else classes.numberings[numbering]
 
 
 def _file_hash(path: Path) -> str:
@@ -273,10 +270,10 @@ def _file_hash(path: Path) -> str:
         with open_regular(path, most_mb=MAX_FILE_MB) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _read_error(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot read {path}: {error.strerror or error}. Restore the file or its permissions.")
 
 

@@ -8,7 +8,8 @@ business of the other modules here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -73,24 +74,49 @@ CITYSCAPES_LABELS: tuple[Label, ...] = (
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes a network predicts, in train-id order; `colors` are RGB."""
+    """The classes a network predicts, in train-id order; `colors` are RGB.
+
+    numberings: how annotation files number them besides train ids: a name → 256 train ids, by the file's value.
+    """
 
     name: str
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
+    numberings: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def _trained(labels: tuple[Label, ...]) -> list[Label]:
+def _lookup(pairs: Mapping[int, int]) -> npt.NDArray[np.uint8]:
+    table = np.full(256, UNKNOWN, dtype=np.uint8)
+    for value, train_id in pairs.items():
+        table[value] = train_id
+    table.setflags(write=False)
+    return table
+
+
+def _trained_labels(labels: tuple[Label, ...]) -> list[Label]:
     return sorted((label for label in labels if label.train_id != IGNORE), key=lambda label: label.train_id)
 
 
+# An 8-bit file cannot hold -1: the licence plate is stored as 255, which is -1 modulo 256.
+label_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
+    {label.label_id % 256: label.train_id for label in CITYSCAPES_LABELS}
+)
+"""Cityscapes label id (0..255) → train id; `UNKNOWN` for ids that the table lacks. Read-only."""
+
+train_id_to_label_id: npt.NDArray[np.uint8] = np.array(
+    [label.label_id for label in _trained_labels(CITYSCAPES_LABELS)], dtype=np.uint8
+)
+"""Cityscapes train id (0..18) → label id, as the test server wants predictions. Read-only."""
+train_id_to_label_id.setflags(write=False)
+
 CITYSCAPES = ClassSet(
     name="cityscapes",
-    names=tuple(label.name for label in _trained(CITYSCAPES_LABELS)),
-    colors=tuple(label.color for label in _trained(CITYSCAPES_LABELS)),
+    names=tuple(label.name for label in _trained_labels(CITYSCAPES_LABELS)),
+    colors=tuple(label.color for label in _trained_labels(CITYSCAPES_LABELS)),
+    numberings={"label_id": label_id_to_train_id},
 )
 
 _CAMVID_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
@@ -107,40 +133,20 @@ _CAMVID_CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("bicyclist", (0, 128, 192)),
 )
 
+CAMVID_VOID = 11
+"""The value SegNet's CamVid annotations hold for unlabelled pixels."""
+
+camvid_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
+    {**{i: i for i in range(len(_CAMVID_CLASSES))}, CAMVID_VOID: IGNORE, IGNORE: IGNORE}
+)
+"""CamVid annotation value (0..255) → train id; `UNKNOWN` for values that no class has. Read-only."""
+
 CAMVID = ClassSet(
     name="camvid",
     names=tuple(name for name, _ in _CAMVID_CLASSES),
     colors=tuple(color for _, color in _CAMVID_CLASSES),
+    numberings={"camvid_id": camvid_id_to_train_id},
 )
-
-CAMVID_VOID = 11
-"""The value SegNet's CamVid annotations hold for unlabelled pixels."""
-
-
-def _lookup(pairs: dict[int, int]) -> npt.NDArray[np.uint8]:
-    table = np.full(256, UNKNOWN, dtype=np.uint8)
-    for value, train_id in pairs.items():
-        table[value] = train_id
-    table.setflags(write=False)
-    return table
-
-
-# An 8-bit file cannot hold -1: the licence plate is stored as 255, which is -1 modulo 256.
-label_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
-    {label.label_id % 256: label.train_id for label in CITYSCAPES_LABELS}
-)
-"""Cityscapes label id (0..255) → train id; `UNKNOWN` for ids that the table lacks. Read-only."""
-
-train_id_to_label_id: npt.NDArray[np.uint8] = np.array(
-    [label.label_id for label in _trained(CITYSCAPES_LABELS)], dtype=np.uint8
-)
-"""Cityscapes train id (0..18) → label id, as the test server wants predictions. Read-only."""
-train_id_to_label_id.setflags(write=False)
-
-camvid_id_to_train_id: npt.NDArray[np.uint8] = _lookup(
-    {**{i: i for i in range(len(CAMVID))}, CAMVID_VOID: IGNORE, IGNORE: IGNORE}
-)
-"""CamVid annotation value (0..255) → train id; `UNKNOWN` for values that no class has. Read-only."""
 
 
 def train_id_table(classes: ClassSet) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""A data set by its name, and its two streams: training batches and evaluation samples.
+"""A data set's two streams: training batches and evaluation samples.
 
-Takes a folder or a `SegmentationDataset`; gives `Batch`es of uint8 tensors, or `Sample`s. A training batch is
+Takes a `SegmentationDataset`; gives `Batch`es of uint8 tensors, or `Sample`s. A training batch is
 a pure function of (dataset, transform, seed, batch size, batch number): any number of workers gives the same
 stream, and a run resumes at any iteration by asking for it. Leaves out the transfer to a device, normalising,
 and generating scenes.
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,38 +22,13 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from dynroute_core.data.camvid import camvid
-from dynroute_core.data.cityscapes import cityscapes
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_size
-from dynroute_core.system.errors import DynrouteError, UsageError, suggest
+from dynroute_core.system.errors import DynrouteError, UsageError
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 CACHE_LIMIT_MB = 4096
 """Decoded samples above this are not kept in memory. All of Cityscapes' training split takes 24 955 MB."""
-
-HOW_TO_GET_STREETS = "Streets are generated: remove the folder and run the same command again."
-
-
-def _streets(root: Path, split: str) -> SegmentationDataset:
-    return cityscapes(root, split, name="streets", how_to_get=HOW_TO_GET_STREETS)
-
-
-DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
-    "cityscapes": cityscapes,
-    "camvid": camvid,
-    "streets": _streets,
-}
-
-
-def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:
-    """The `split` of the data set `name` (a key of `DATASETS`) in the folder `root`.
-
-    Raises `UsageError` for an unknown name and `DataError` where files are missing.
-    """
-    if name not in DATASETS:
-        raise suggest("data set", name, DATASETS)
-    return DATASETS[name](root, split)
 
 
 @dataclass(frozen=True, eq=False)

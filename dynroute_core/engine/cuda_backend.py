@@ -6,19 +6,17 @@ row has. The kernels have not run on a GPU yet (kernels/csrc/cuda/README.md).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, ImageGates
-from dynroute_core.engine.native_backend import OPERATIONS, network_spec
+from dynroute_core.engine.network_spec import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig, PathName, RoutingSpace
-
-if TYPE_CHECKING:
-    from dynroute_kernels.cuda.network import CudaNetwork
-    from dynroute_kernels.cuda.plan import Plan
+from dynroute_kernels.cache import BuildError
+from dynroute_kernels.cuda.build import gpu_library
+from dynroute_kernels.cuda.network import CudaNetwork
+from dynroute_kernels.cuda.plan import Plan
 
 SLOTS: dict[PathName, int] = {"keep": 0, "up": 1, "down": 2}  # of a gate record
 STATE = 3
@@ -34,10 +32,6 @@ def load(network: Segmenter, dtype: torch.dtype) -> CudaBackend:
         lack = f"the model is on {device}: move it to a CUDA device."
     if lack is not None:
         raise BackendUnavailableError(f"the cuda backend cannot run: {lack} Give backend='torch'.")
-    from dynroute_kernels.cache import BuildError
-    from dynroute_kernels.cuda.build import gpu_library
-    from dynroute_kernels.cuda.network import CudaNetwork
-
     try:
         gpu_library()
     except BuildError as error:

@@ -17,8 +17,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from dynroute_core.cell import RouteFactors
-from dynroute_core.cost import CellGate
+from dynroute_core.cell import CellGate, RouteFactors
 from dynroute_core.engine import torch_backend
 from dynroute_core.engine.backend import (
     Backend,
@@ -70,7 +69,7 @@ class InferenceEngine:
         height, width = check_images(images)
         single = torch.float64 if self.dtype == torch.float64 else torch.float32
         logits = torch.empty(len(images), self.config.classes, height, width, dtype=single, device=images.device)
-        gates = self._each(self._backend.logits, images, logits, route, route_factors)
+        gates = self._run_each(self._backend.logits, images, logits, route, route_factors)
         return RoutingOutput(logits, gates, self.config)
 
     @torch.inference_mode()
@@ -82,7 +81,7 @@ class InferenceEngine:
         if self.config.classes > MAX_CLASSES:
             raise ValueError(f"{self.config.classes} classes do not fit uint8 labels: take the argmax of the logits.")
         labels = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
-        gates = self._each(self._backend.labels, images, labels, route, route_factors)
+        gates = self._run_each(self._backend.labels, images, labels, route, route_factors)
         return Segmentation(labels, gates, self.config)
 
     def labels(
@@ -91,7 +90,7 @@ class InferenceEngine:
         """Train ids N×H×W, uint8: `segment(...).labels`."""
         return self.segment(images, route=route, route_factors=route_factors).labels
 
-    def _each(
+    def _run_each(
         self,
         run: Callable[[Tensor, ForcedRoute | None, Tensor], ImageGates],
         images: Tensor,
@@ -100,7 +99,7 @@ class InferenceEngine:
         route_factors: RouteFactors,
     ) -> dict[Cell, CellGate]:
         """Every image by itself into its slice of `out`; the gates of the batch."""
-        ways = self._forced(route, route_factors, len(images))
+        ways = self._force(route, route_factors, len(images))
         found = [run(image, way, into) for image, way, into in zip(images.split(1), ways, out, strict=True)]
         factors = torch.stack([gates.factors for gates in found])
         states = torch.stack([gates.states for gates in found])
@@ -111,7 +110,7 @@ class InferenceEngine:
             for cell, part, state in zip(cells, factors.split(widths, dim=1), states.unbind(1), strict=True)
         }
 
-    def _forced(
+    def _force(
         self, route: Route | Sequence[Route] | None, route_factors: RouteFactors, count: int
     ) -> list[ForcedRoute | None]:
         if route_factors not in get_args(RouteFactors):

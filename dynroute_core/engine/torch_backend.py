@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynroute_core.cell import CellModule, shrink
-from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.cell import CLOSED, DEAD, OPEN, CellModule, shrink
 from dynroute_core.engine.backend import ForcedRoute, ImageGates
 from dynroute_core.engine.strips import argmax_rows, chain_of, enlarged_rows, every_second, run_rows, strips
 from dynroute_core.model import Segmenter

@@ -25,7 +25,7 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
 from dynroute_core.runs.curve import Meter, curve_text, late_mean, tensorboard
-from dynroute_core.runs.plan import Opened, Plan, batches_of
+from dynroute_core.runs.plan import RunData, RunPlan, batches_of
 from dynroute_core.runs.record import (
     CHECKPOINT,
     CURVE,
@@ -54,7 +54,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is. phase: data, paths, train, precise_bn, evaluate; text: what a progress bar shows beside it."""
 
     phase: str
@@ -63,7 +63,7 @@ class Progress:
     text: str
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[RunProgress], None]
 
 
 class Attempt:
@@ -72,8 +72,8 @@ class Attempt:
     def __init__(
         self,
         experiment: Experiment,
-        data: Opened,
-        planned: Plan,
+        data: RunData,
+        planned: RunPlan,
         device: torch.device,
         say: Report,
         signals: Signals,
@@ -125,7 +125,7 @@ class Attempt:
 
     def _write(self, evaluation: Evaluation, predict: Predictor, backend: str) -> None:
         """What the run leaves, the record last."""
-        routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation)
+        routes = make_routes(self.experiment.row, self.key, self.model.space, evaluation.images)
         write_whole(self.folder / ROUTES, to_json(routes))
         write_curve(self.folder / CURVE, self.points)
         record = make_record(
@@ -148,7 +148,7 @@ class Attempt:
 
     def _take(self, weights: Weights) -> None:
         """Begins with weights from a file. To evaluate, that is all: what is saved is the same in our own format."""
-        self.say(Progress("data", 1, 1, give_weights(self.model, Path(weights.file), use=weights.use)))
+        self.say(RunProgress("data", 1, 1, give_weights(self.model, Path(weights.file), use=weights.use)))
         if weights.use == "evaluate":
             self.trained = True
             self._save()
@@ -164,16 +164,16 @@ class Attempt:
         saved = begin
         events = self.folder / "events" if self.team.leads else None
         self.signals.hold()
-        with self._named_checkpoint(), tensorboard(events, self.trainer.iteration) as log:
+        with self._name_checkpoint(), tensorboard(events, self.trainer.iteration) as log:
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
                 done = state.iteration + 1
                 if state.skipped:
-                    self.say(Progress("train", done, total, f"not finite, left out: {', '.join(state.skipped)}"))
+                    self.say(RunProgress("train", done, total, f"not finite, left out: {', '.join(state.skipped)}"))
                 if (point := self.meter.add(state, self.durations.train_s)) is not None:
                     self.points.append(point)
-                    self.say(Progress("train", done, total, curve_text(point)))
+                    self.say(RunProgress("train", done, total, curve_text(point)))
                     log(point)
                 due = done % self.experiment.train.checkpoint_every == 0 or done == total
                 stop = self.team.any(self.signals.pending)  # at one iteration in every process, or some would wait
@@ -185,7 +185,7 @@ class Attempt:
         self.signals.release()
 
     @contextmanager
-    def _named_checkpoint(self) -> Iterator[None]:
+    def _name_checkpoint(self) -> Iterator[None]:
         """Names the last good checkpoint where the loss is not finite."""
         try:
             yield
@@ -203,7 +203,7 @@ class Attempt:
             self.model,
             self._batches(first, first + count),  # type: ignore[arg-type]
             count,
-            each=lambda done: self.say(Progress("precise_bn", done, count, "batch norm statistics")),
+            each=lambda done: self.say(RunProgress("precise_bn", done, count, "batch norm statistics")),
         )
         self._add_seconds("precise_bn_s", time.perf_counter() - begin)
 
@@ -214,7 +214,7 @@ class Attempt:
         def each(_: object) -> None:
             nonlocal done
             done = min(done + self.team.size, len(val))
-            self.say(Progress("evaluate", done, len(val), "evaluating"))
+            self.say(RunProgress("evaluate", done, len(val), "evaluating"))
 
         samples = eval_samples(mine, self.experiment.data.workers)
         classes = self.experiment.model.classes

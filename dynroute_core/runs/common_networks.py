@@ -18,12 +18,13 @@ import msgspec
 import torch
 from torch import Tensor
 
-from dynroute_core.checkpoint import load_snapshot
-from dynroute_core.cost import OPEN
+from dynroute_core.cell import OPEN
 from dynroute_core.evaluate import EvaluateConfig, LabelledImage, as_input
-from dynroute_core.experiments import ROWS, Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import ROWS, CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
-from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.folders import run_folder
+from dynroute_core.runs.record import RECORD
 from dynroute_core.space import OPEN_THRESHOLD, PathKey, RoutingSpace, path_name
 from dynroute_core.static_routes import common_route
 from dynroute_core.system.errors import BlockedError, UsageError, suggest
@@ -86,13 +87,12 @@ def find_source(chosen: Experiment, source: Experiment, key: str, out: Path) -> 
     common = _common(chosen)
     given = common.source_key
     if not given:
-        path = out / source.folder(key) / RECORD
-        if not path.exists() or read_record(path).key != key:
+        if FinishedRun.find(out / run_folder(source, key), key) is None:
             raise BlockedError(_run_first(chosen, source, out))
         return replace(chosen, common=replace(common, source_key=key))
-    for path in sorted(out.glob(f"{source.folder(given)}*/{RECORD}")):
-        if (record := read_record(path)).key.startswith(given):
-            return replace(chosen, common=replace(common, source_key=record.key))
+    for path in sorted(out.glob(f"{run_folder(source, given)}*/{RECORD}")):
+        if (found := FinishedRun.open(path.parent).record.key).startswith(given):
+            return replace(chosen, common=replace(common, source_key=found))
     raise BlockedError(f"common.source_key={given}: {out} has no finished run of {source.row} with such a key.")
 
 
@@ -126,7 +126,7 @@ def common_network(
     path, key = folder / OPEN_PATHS, _common(chosen).source_key
     counts = read_open_paths(path) if path.exists() else None
     if counts is None or (counts.key, counts.train_fingerprint) != (key, fingerprint):
-        counts = open_paths(_source_folder(chosen, folder.parent.parent), images, fingerprint, device, each)
+        counts = open_paths(_source(chosen, folder.parent.parent), images, fingerprint, device, each)
         write_whole(path, to_json(counts))
     return with_common_paths(chosen, counts)
 
@@ -146,34 +146,26 @@ def _problems(found: OpenPaths) -> list[str]:
 
 def start_weights(model: Segmenter, chosen: Experiment, out: Path) -> None:
     """Gives a common network the weights and statistics that its source ended with. Raises as `copy_weights`."""
-    copy_weights(model, _source_folder(chosen, out) / CHECKPOINT)
+    copy_weights(model, _source(chosen, out))
 
 
-def _source_folder(chosen: Experiment, out: Path) -> Path:
+def _source(chosen: Experiment, out: Path) -> FinishedRun:
     common = _common(chosen)
-    return out / replace(chosen, row=common.source).folder(common.source_key)
+    return FinishedRun.open(out / run_folder(replace(chosen, row=common.source), common.source_key), common.source_key)
 
 
 def open_paths(
-    folder: Path,
+    run: FinishedRun,
     images: Iterable[LabelledImage],
     fingerprint: str,
     device: torch.device,
     each: Callable[[int], None],
 ) -> OpenPaths:
-    """The counts of the finished run in `folder` over these images. Raises BlockedError where its files are missing or
-    broken."""
-    record = read_record(folder / RECORD)
-    try:
-        source = msgspec.convert(record.config, Experiment)
-    except msgspec.ValidationError as error:
-        raise BlockedError(f"{folder / RECORD} holds settings that this version cannot read: {error}.") from error
-    model = Segmenter(source.model)
-    copy_weights(model, folder / CHECKPOINT)
-    seen, opened, passed_on = count_open(model.to(device).eval(), images, source.evaluate, device, each)
+    """The counts of a finished run over these images. Raises BlockedError where its files are missing or broken."""
+    seen, opened, passed_on = count_open(run.model().to(device), images, run.experiment.evaluate, device, each)
     return OpenPaths(
-        row=source.row,
-        key=record.key,
+        row=run.record.row,
+        key=run.record.key,
         train_fingerprint=fingerprint,
         images=seen,
         opened=opened,
@@ -230,24 +222,24 @@ def with_common_paths(chosen: Experiment, counts: OpenPaths) -> Experiment:
     return replace(chosen, model=replace(chosen.model, paths=paths))
 
 
-def copy_weights(model: Segmenter, checkpoint: Path) -> None:
+def copy_weights(model: Segmenter, run: FinishedRun) -> None:
     """Copies a finished run's weights and statistics into `model`, by name: what the model lacks, as a fixed network
     lacks gates and cells, is left out.
 
-    Raises BlockedError where the model has what the checkpoint lacks.
+    Raises BlockedError where the model has what the run lacks.
     """
-    tensors = load_snapshot(checkpoint).network
+    tensors = run.weights()
     own: dict[str, Tensor] = model.state_dict()
     missing = [
         name for name, tensor in own.items() if (there := tensors.get(name)) is None or there.shape != tensor.shape
     ]
     if missing:
         raise BlockedError(
-            f"{checkpoint} lacks {len(missing)} of the network's tensors, {missing[0]} first: it is of another."
+            f"{run.folder} lacks {len(missing)} of the network's tensors, {missing[0]} first: it is of another."
         )
     model.load_state_dict({name: tensors[name] for name in own})
 
 
-def _common(chosen: Experiment) -> Common:
+def _common(chosen: Experiment) -> CommonNetwork:
     assert chosen.common is not None, f"{chosen.row} is no common network"
     return chosen.common

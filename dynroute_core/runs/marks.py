@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dynroute_core.experiments import ROWS
+
 
 def augmentation(config: Mapping[str, object]) -> str:
     """The test-time augmentation: another protocol than single scale."""
@@ -34,6 +36,12 @@ def given_weights(config: Mapping[str, object]) -> str:
     if not given:
         return ""
     return f"{'weights of' if given.get('use') == 'evaluate' else 'started from'} {given.get('file')}"
+
+
+def from_scratch(config: Mapping[str, object]) -> str:
+    """That the row starts from given weights, and this run, as demos may, from random ones."""
+    row = ROWS.get(str(config.get("row")))
+    return "from scratch" if row and row.train.needs_weights and not config.get("weights") else ""
 
 
 def left_out(batches: int) -> str:

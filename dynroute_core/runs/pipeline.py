@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs.attempt import Attempt, Progress, Report
+from dynroute_core.runs.attempt import Attempt, Report, RunProgress
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
-from dynroute_core.runs.plan import Plan, find_data, ingredients, open_data, plan, plan_opened, require_route, settled
-from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES, Record, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.plan import (
+    RunPlan,
+    find_data,
+    ingredients,
+    open_data,
+    plan,
+    plan_opened,
+    require_route,
+    settled,
+)
+from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES
 from dynroute_core.system.files import remove_stale, write_whole
 from dynroute_core.system.locks import locked
 from dynroute_core.system.machine import pick_device
@@ -27,22 +36,7 @@ from dynroute_core.system.signals import Signals
 
 WRITTEN = (PLAN, OPEN_PATHS, CHECKPOINT, CURVE, ROUTES, "*.png", RECORD)  # by a run, in a folder that notebooks share
 
-__all__ = ["Plan", "Progress", "Report", "Run", "find_data", "plan", "run"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    folder: Path
-    record: Record
-    reused: bool
-    reason: str
-
-    @classmethod
-    def of(cls, planned: Plan, *, reused: bool) -> Run:
-        """The run of a plan whose record is written. Raises BlockedError where that cannot be read."""
-        return cls(planned.folder, read_record(planned.folder / RECORD), reused, planned.reason)
+__all__ = ["FinishedRun", "Report", "RunPlan", "RunProgress", "find_data", "plan", "run"]
 
 
 def run(
@@ -54,7 +48,7 @@ def run(
     force: bool = False,
     report: Report | None = None,
     team: Team = ALONE,
-) -> Run:
+) -> FinishedRun:
     """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
     team: the processes that call this together, of which the first alone writes files (`launch.elastic` starts them).
 
@@ -63,19 +57,19 @@ def run(
     """
     say = report or (lambda progress: None)
     chosen_device = pick_device(device)
-    say(Progress("data", 0, 1, f"opening {experiment.data.name}"))
-    data = open_data(experiment, data_root)
+    say(RunProgress("data", 0, 1, f"opening {experiment.data.name}"))
+    data = open_data(experiment, data_root, team)
     experiment = settled(experiment, data, out)
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
-        return Run.of(planned, reused=True)
+        return FinishedRun.open(planned.folder, planned.key)
     planned.folder.mkdir(parents=True, exist_ok=True)
     with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
         with team.leader_first():
             # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)
             planned = plan_opened(experiment, data, out, force=force)
             if planned.finished:
-                return Run.of(planned, reused=True)
+                return FinishedRun.open(planned.folder, planned.key)
             if team.leads:
                 remove_stale(planned.folder, WRITTEN)
                 if force:
@@ -90,8 +84,8 @@ def run(
                     data.train_fingerprint,
                     planned.folder,
                     chosen_device,
-                    each=lambda done: say(Progress("paths", done, total, "counting open paths")),
+                    each=lambda done: say(RunProgress("paths", done, total, "counting open paths")),
                 )
                 require_route(experiment)
         record = Attempt(experiment, data, planned, chosen_device, say, signals, team).finish()
-    return Run(planned.folder, record, False, planned.reason)
+    return FinishedRun(planned.folder, record, reused=False)

@@ -15,11 +15,14 @@ import msgspec
 
 from dynroute_core.checkpoint import Weights
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.data.loader import Batch, open_dataset, train_batches
-from dynroute_core.data.streets.generate import generate_streets
+from dynroute_core.data.datasets import find_dataset, open_dataset
+from dynroute_core.data.loader import Batch, train_batches
 from dynroute_core.data.transforms import TrainTransform
+from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import DataConfig, Experiment
 from dynroute_core.runs.common_networks import find_source, source_of
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.folders import run_folder
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -33,14 +36,9 @@ RESULT_NEUTRAL = ("workers", "cache", "checkpoint_every")  # settings that canno
 
 LONGEST_VALUE = 60  # of a setting whose change is shown with both values
 
-WHERE_TO_GET = {
-    "camvid": "CamVid in the SegNet tutorial's layout (train/, trainannot/, val/, valannot/)",
-    "cityscapes": "Cityscapes (leftImg8bit/ and gtFine/ in one folder; register at www.cityscapes-dataset.com)",
-}
-
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What `run` would do. reason: why it runs, or that a finished record has the same key."""
 
     folder: Path
@@ -50,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Opened:
+class RunData:
     """The data of a run, with fingerprints."""
 
     train: SegmentationDataset
@@ -60,22 +58,22 @@ class Opened:
 
 
 def find_data(config: DataConfig, given: Path | None, *, progress: bool = False) -> Path:
-    """The data set's folder: the given one, or for streets one that is generated under `data/` where it is missing.
+    """The data set's folder: the given one, or of generated data one under `data/`, made where it is missing.
 
     Raises BlockedError for a data set that needs a folder and has none.
     """
     if given is not None:
         return given.expanduser().resolve()
-    if config.name != "streets":
+    source = find_dataset(config.name)
+    if source.generate is None:
         raise BlockedError(
-            f"--data {config.name} needs a folder: get {WHERE_TO_GET[config.name]}, "
-            f"then give --data {config.name}=FOLDER."
+            f"--data {config.name} needs a folder. {source.how_to_get} Then give --data {config.name}=FOLDER."
         )
     train, val = config.train_images, config.val_images
     if train < 1 or val < 1:
-        raise UsageError("streets are generated: set data.train_images and data.val_images to at least 1.")
-    name = f"streets-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
-    return generate_streets(
+        raise UsageError(f"{source.title}: set data.train_images and data.val_images to at least 1.")
+    name = f"{config.name}-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
+    return source.generate(
         Path("data") / name,
         train=train,
         val=val,
@@ -86,9 +84,12 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
     ).resolve()
 
 
-def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
-    """Opens and fingerprints both splits; where given weights are evaluated, the train split stays empty and need not
-    be there. Raises BlockedError where they are missing or do not fit the model."""
+def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE) -> RunData:
+    """Opens both splits, and fingerprints them (of a team, the leader does); where given weights are evaluated, the
+    train split stays empty and need not be there.
+
+    Raises BlockedError where they are missing, UsageError where they do not fit the model.
+    """
     if experiment.train.needs_weights and experiment.weights is None:
         raise BlockedError(
             f"{experiment.row} at the full profile starts from ImageNet weights, which were never released. Give a "
@@ -104,13 +105,14 @@ def open_data(experiment: Experiment, data_root: Path | None) -> Opened:
             f"set model.classes={len(val.classes.names)}."
         )
     if experiment.weights is not None and experiment.weights.use == "evaluate" and experiment.common is None:
-        return Opened(replace(val, split="train", items=()), val, "", val.fingerprint())  # nothing is trained
+        nothing = replace(val, split="train", items=())
+        return RunData(nothing, val, "", team.share_hash(val.fingerprint))
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
-    return Opened(train, val, train.fingerprint(), val.fingerprint())
+    return RunData(train, val, team.share_hash(train.fingerprint), team.share_hash(val.fingerprint))
 
 
 def batches_of(
-    experiment: Experiment, data: Opened, start: int, stop: int, *, places: Sequence[int], pin_memory: bool
+    experiment: Experiment, data: RunData, start: int, stop: int, *, places: Sequence[int], pin_memory: bool
 ) -> Iterator[Batch]:
     """Training batches `start` to `stop` - 1 of an experiment, of each the samples in these places."""
     train = experiment.train
@@ -129,12 +131,12 @@ def batches_of(
     )
 
 
-def run_key(experiment: Experiment, data: Opened) -> str:
+def run_key(experiment: Experiment, data: RunData) -> str:
     """sha256 over settings, data fingerprints and sources: two runs of one key give one record."""
     return hashlib.sha256(json.dumps(ingredients(experiment, data), sort_keys=True).encode()).hexdigest()
 
 
-def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
+def ingredients(experiment: Experiment, data: RunData) -> dict[str, object]:
     config = msgspec.to_builtins(experiment)
     for part in (config["data"], config["train"]):
         for name in RESULT_NEUTRAL:
@@ -147,7 +149,7 @@ def ingredients(experiment: Experiment, data: Opened) -> dict[str, object]:
 
 def plan(
     experiment: Experiment, *, data_root: Path | None = None, out: Path = Path("runs"), force: bool = False
-) -> Plan:
+) -> RunPlan:
     """What `run` would do, and why. Opens (streets: generates) the data; trains nothing.
 
     Raises as `open_data` and `settled`.
@@ -156,7 +158,7 @@ def plan(
     return plan_opened(settled(experiment, data, out), data, out, force=force)
 
 
-def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
     finished run that it is taken from, which with the share decides its paths.
 
@@ -176,20 +178,20 @@ def settled(experiment: Experiment, data: Opened, out: Path) -> Experiment:
     return find_source(experiment, source, run_key(source, data), out)
 
 
-def own_weights(experiment: Experiment, data: Opened, out: Path) -> Experiment:
+def own_weights(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment of a forced route, settled, with the weights of the finished run that chose its routes itself.
 
     Raises BlockedError where there is no such run.
     """
     own = settled(replace(experiment, evaluate=replace(experiment.evaluate, route=None)), data, out)
     key = run_key(own, data)
-    folder = out / own.folder(key)
-    if not (folder / RECORD).exists() or read_record(folder / RECORD).key != key:
+    run = FinishedRun.find(out / run_folder(own, key), key)
+    if run is None:
         raise BlockedError(
             f"{own.row} has no finished run with these settings, data and sources to force a route on. Run the same "
             "command without --route first, or give another run's checkpoint with --weights FILE."
         )
-    weights = hashed(Weights(file=str(folder / CHECKPOINT)))
+    weights = hashed(Weights(file=str(run.folder / CHECKPOINT)))
     return replace(own, weights=weights, evaluate=experiment.evaluate)
 
 
@@ -202,33 +204,33 @@ def require_route(experiment: Experiment) -> None:
             raise UsageError(f"evaluate.route: {error}") from error
 
 
-def plan_opened(experiment: Experiment, data: Opened, out: Path, *, force: bool = False) -> Plan:
+def plan_opened(experiment: Experiment, data: RunData, out: Path, *, force: bool = False) -> RunPlan:
     """The plan for data that are open already. force: whatever lies in the folder will be made anew."""
     key = run_key(experiment, data)
-    folder, stem = out / experiment.folder(key), experiment.folder("").name
+    folder, stem = out / run_folder(experiment, key), run_folder(experiment, "").name
     if force:
-        return Plan(folder, key, False, "forced")
+        return RunPlan(folder, key, False, "forced")
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
         if record.key == key:
-            return Plan(folder, key, True, "a finished record has the same settings, data and sources")
-        return Plan(folder, key, False, "the record in this folder has another key")
+            return RunPlan(folder, key, True, "a finished record has the same settings, data and sources")
+        return RunPlan(folder, key, False, "the record in this folder has another key")
     if (folder / CHECKPOINT).exists():
-        return Plan(folder, key, False, "an interrupted run goes on from its checkpoint")
+        return RunPlan(folder, key, False, "an interrupted run goes on from its checkpoint")
     others = [
         path
         for path in folder.parent.glob(stem + "*")
         if (path / PLAN).exists() and path != folder and "-" not in path.name.removeprefix(stem)
     ]
     if not others:
-        return Plan(folder, key, False, "there is no record yet")
+        return RunPlan(folder, key, False, "there is no record yet")
     latest = max(others, key=lambda path: (path / PLAN).stat().st_mtime)
     try:
         before = decode_json(read_regular(latest / PLAN))
     except (OSError, ValueError):  # it only says why a run is made anew
         before = {}
     changed = _differences(before, ingredients(experiment, data), "")
-    return Plan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")
+    return RunPlan(folder, key, False, f"since {latest.name} changed: {', '.join(changed[:6]) or 'the key'}")
 
 
 def _differences(before: object, now: object, where: str) -> list[str]:

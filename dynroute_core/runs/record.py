@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dynroute_core.runs.marks import augmentation, forced_route, given_weights, left_out
+from dynroute_core.runs.marks import augmentation, forced_route, from_scratch, given_weights, left_out
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.files import read_file, write_whole
 from dynroute_core.system.provenance import SourceFacts
@@ -66,6 +66,11 @@ class Durations:
     train_s: float
     precise_bn_s: float
     evaluate_s: float
+
+    @property
+    def minutes(self) -> float:
+        """Of all work together."""
+        return (self.train_s + self.precise_bn_s + self.evaluate_s) / 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +160,7 @@ class Record:
     @property
     def marks(self) -> tuple[str, ...]:
         """What sets the run apart from the row's own, in words."""
-        found = [find(self.config) for find in (given_weights, forced_route, augmentation)]
+        found = [find(self.config) for find in (from_scratch, given_weights, forced_route, augmentation)]
         return tuple(mark for mark in (*found, left_out(self.training.skipped)) if mark)
 
 

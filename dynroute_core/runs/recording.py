@@ -1,8 +1,9 @@
-"""From an evaluation to what is kept of it: the record, the routes, three example images. Used by `pipeline` alone."""
+"""From an evaluation to what is kept of it: the record, the routes, three example images."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, Accounting, CostTable, cost_table
+from dynroute_core.cell import CLOSED, DEAD, OPEN
+from dynroute_core.cost import Accounting, CostTable, cost_table
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, predict_image
 from dynroute_core.experiments import Experiment
@@ -57,7 +59,7 @@ def make_metrics(evaluation: Evaluation, class_names: tuple[str, ...]) -> Metric
 
 def make_costs(experiment: Experiment, images: tuple[ImageResult, ...]) -> Costs:
     """Ranges over the images, with the network's bounds: sums over the views where evaluation shows several."""
-    config = experiment.evaluate
+    config, macs = experiment.evaluate, [image.route.macs for image in images]
     sizes = [config.nominal_size(view) for view in config.views]
     paper, repo = (
         [cost_table(experiment.model, height=h, width=w, accounting=accounting) for h, w in sizes]
@@ -76,9 +78,9 @@ def make_costs(experiment: Experiment, images: tuple[ImageResult, ...]) -> Costs
     return Costs(
         nominal_height=config.nominal_height,
         nominal_width=config.nominal_width,
-        paper=bounded([image.paper_macs for image in images], paper),
-        repo=bounded([image.repo_macs for image in images], repo),
-        expected=spread([image.expected_macs for image in images], 0, sum(table.all_open_expected for table in paper)),
+        paper=bounded([one.paper for one in macs], paper),
+        repo=bounded([one.repo for one in macs], repo),
+        expected=spread([one.expected for one in macs], 0, sum(table.all_open_expected for table in paper)),
     )
 
 
@@ -146,23 +148,21 @@ def recorded_config(experiment: Experiment) -> dict[str, object]:
 def _image_facts(image: ImageResult) -> ImageFacts:
     return ImageFacts(
         name=image.name,
-        paper_macs=image.paper_macs,
-        repo_macs=image.repo_macs,
-        expected_macs=image.expected_macs,
+        **{f"{name}_macs": value for name, value in image.route.macs._asdict().items()},
         miou_percent=100 * mean_iou(image.confusion),
         pixel_accuracy_percent=100 * pixel_accuracy(image.confusion),
     )
 
 
-def make_routes(row: str, key: str, space: RoutingSpace, evaluation: Evaluation) -> Routes:
+def make_routes(row: str, key: str, space: RoutingSpace, images: Iterable[ImageResult]) -> Routes:
     """Every image's route, with the pixel counts from which mIoU can be resampled over images."""
 
     def one(image: ImageResult) -> ImageRoute:
         hits = np.diag(image.confusion)
         return ImageRoute(
             name=image.name,
-            states="".join(STATE_LETTERS[int(state)] for state in image.states),
-            factors=tuple(round(float(factor), 6) for factor in image.factors),
+            states="".join(STATE_LETTERS[int(state)] for state in image.route.states),
+            factors=tuple(round(float(factor), 6) for factor in image.route.factors),
             true_positive=tuple(hits.tolist()),
             false_positive=tuple((image.confusion.sum(0) - hits).tolist()),
             false_negative=tuple((image.confusion.sum(1) - hits).tolist()),
@@ -176,7 +176,7 @@ def make_routes(row: str, key: str, space: RoutingSpace, evaluation: Evaluation)
         channels=space.channels,
         cells=tuple(str(cell) for cell in space.cells),
         paths=tuple(path_name(path) for path in space.all_paths),
-        images=tuple(one(image) for image in evaluation.images),
+        images=tuple(map(one, images)),
     )
 
 

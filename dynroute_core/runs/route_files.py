@@ -60,7 +60,7 @@ def find_route(text: str, space: RoutingSpace, *, routes: Path | None = None) ->
         return frozenset(space.all_paths)
     if text == ALL_CLOSED:
         return frozenset()
-    return _of_this_space(static_route(text.removeprefix(STATIC_PREFIX), space.layers), space, text)
+    return _check_space(static_route(text.removeprefix(STATIC_PREFIX), space.layers), space, text)
 
 
 def read_route(path: Path, space: RoutingSpace) -> Route:
@@ -75,7 +75,7 @@ def read_route(path: Path, space: RoutingSpace) -> Route:
         raise BlockedError(f"{path} has schema {content.schema}, this version reads {SCHEMA}.")
     _check_layers(path, content.layers, space)
     try:
-        return _of_this_space(space.whole.parse_paths(content.paths), space, str(path))
+        return _check_space(space.whole.parse_paths(content.paths), space, str(path))
     except ValueError as error:
         raise error if isinstance(error, UsageError) else UsageError(f"{path}: {error}") from error
 
@@ -104,7 +104,7 @@ def image_route(path: Path, image: str, space: RoutingSpace) -> Route:
         route = space.whole.parse_paths(name for name, factor in factors if factor > OPEN_THRESHOLD)
     except ValueError as error:
         raise BlockedError(f"{path} holds paths that its own space lacks: {error}") from error
-    return _of_this_space(route, space, f"{path}#{image}")
+    return _check_space(route, space, f"{path}#{image}")
 
 
 def _read(path: Path) -> bytes:
@@ -123,7 +123,7 @@ def _check_layers(path: Path, layers: int, space: RoutingSpace) -> None:
         )
 
 
-def _of_this_space(route: Route, space: RoutingSpace, what: str) -> Route:
+def _check_space(route: Route, space: RoutingSpace, what: str) -> Route:
     foreign = sorted(route - frozenset(space.all_paths))
     if foreign:
         raise UsageError(

@@ -61,12 +61,12 @@ def hashed(weights: Weights) -> Weights:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file of weights. Raises BlockedError where it is no file, too large or unreadable."""
-    with _opened(path) as file:
+    with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _open(path: Path) -> Iterator[io.BufferedReader]:
     """The file of weights. Raises BlockedError where it is no file, too large or unreadable."""
     try:
         if path.is_dir():
@@ -132,7 +132,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises BlockedError for a file that is missing, truncated, no checkpoint, or a pickle of more than tensors.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         begin = file.read(9)
     if (archive := begin[:4] == b"PK\x03\x04") or begin[:1] == b"\x80":
         tensors = _read_pickle(path, archive=archive)
@@ -178,7 +178,7 @@ _HARMLESS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 def _check_archive(path: Path) -> None:
     """Raises ValueError for an archive that torch would have to inflate: it writes none, and a few MB can claim any
     size."""
-    with _opened(path) as file, zipfile.ZipFile(file) as archive:
+    with _open(path) as file, zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if any(
             entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries

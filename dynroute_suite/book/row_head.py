@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
+from dynroute_core.runs.marks import from_scratch
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record
 from dynroute_suite.report import markup
-from dynroute_suite.report.comparable import changed_settings, is_comparable, is_without_its_weights
+from dynroute_suite.report.comparable import changed_settings, is_comparable
 from dynroute_suite.report.failures import LOG, Failure, read_failure
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent
 from dynroute_suite.report.results import Committed, failures_of, records_of
@@ -64,10 +65,10 @@ def _given(value: float | None) -> str:
 def protocol(record: Record) -> str:
     """What a record was measured on, in a table's cell."""
     costs = record.costs
-    changed = ", from scratch" if is_without_its_weights(record) else ""
-    changed += ", other settings" if changed_settings(record) else ""
     size = f"{costs.nominal_height}×{costs.nominal_width}"
-    return f"{record.profile} profile, {record.data.name}, seed {record.seed}, {size}{changed}"
+    words = [f"{record.profile} profile", record.data.name, f"seed {record.seed}", size, from_scratch(record.config)]
+    words += ["other settings"] if changed_settings(record) else []
+    return ", ".join(filter(None, words))
 
 
 def miou(one: Committed) -> str:

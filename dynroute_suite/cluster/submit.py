@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from submitit import Executor
 
     from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
 
-PlanRow = Callable[[Session, "Experiment"], "Plan | None"]
+PlanRow = Callable[[Session, "Experiment"], "RunPlan | None"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Run:
     """A run of a chain, and what is to be done about it: reused, running, waiting, or submitted."""
 
     experiment: Experiment
-    plan: Plan | None
+    plan: RunPlan | None
     state: str
 
     @property

@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.data.dataset import SegmentationDataset
-from dynroute_core.data.labels import train_id_to_label_id
-from dynroute_core.data.loader import eval_samples, open_dataset
+from dynroute_core.data.datasets import find_dataset, open_dataset
+from dynroute_core.data.labels import CITYSCAPES, train_id_to_label_id
+from dynroute_core.data.loader import eval_samples
 from dynroute_core.evaluate import predict_image, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.runs.plan import Plan, find_data
-from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.plan import RunPlan, find_data
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import sync_folder
 from dynroute_core.system.locks import locked
@@ -49,49 +49,23 @@ class Target:
 
 def parse_target(text: str, data: str) -> Target:
     """The target of `--export [val=|test=]FOLDER`, checked before any work. Raises UsageError."""
-    if data == "camvid":
-        raise UsageError("--export writes the Cityscapes test server's label ids: CamVid has other classes.")
+    source = find_dataset(data)
+    if source.classes is not CITYSCAPES:
+        raise UsageError(f"--export writes the Cityscapes test server's label ids: {source.title} has other classes.")
     split, equals, folder = text.partition("=")
     if not equals:
         split, folder = "val", text
     if split not in SPLITS:
         raise UsageError(f"--export {text}: the split is one of {', '.join(SPLITS)}, as in --export test=FOLDER.")
-    if data == "streets" and split == "test":
-        raise UsageError("generated streets have no test split. Give --export val=FOLDER, or another --data.")
+    if split not in source.splits:
+        raise UsageError(f"{source.title}: there is no {split} split. Give --export val=FOLDER, or another --data.")
     if not folder:
         raise UsageError(f"--export {text} names no folder. Give --export {split}=FOLDER.")
     return Target(Path(folder).expanduser().resolve(), split)
 
 
-def finished_experiment(plan: Plan) -> Experiment:
-    """The setting of a finished run as it ran: a common network's paths, for one, are known to its record alone.
-
-    Raises BlockedError where the plan's run is not finished.
-    """
-    record = read_record(plan.folder / RECORD)
-    if record.key != plan.key:
-        raise BlockedError(f"{plan.folder / RECORD} is not the run {plan.key[:8]}'s. Run the row to its end first.")
-    return msgspec.convert(record.config, Experiment)
-
-
-def finished_model(experiment: Experiment, plan: Plan, device: torch.device) -> Segmenter:
-    """The network of a finished run, in evaluation. Raises BlockedError where the run left no such weights."""
-    path = plan.folder / CHECKPOINT
-    if not path.exists():
-        raise BlockedError(f"{path} is missing: an export needs the run's weights. Run the row again with --force.")
-    snapshot = load_snapshot(path)
-    if snapshot.facts.get("key") != plan.key or not snapshot.facts.get("trained"):
-        raise BlockedError(f"{path} is not the finished run {plan.key[:8]}'s. Run the row to its end first.")
-    model = Segmenter(experiment.model)
-    try:
-        model.load_state_dict(snapshot.network)
-    except RuntimeError as error:
-        raise BlockedError(f"{path} does not hold this network ({error}). Run the row again with --force.") from error
-    return model.to(device).eval()
-
-
 def export(
-    plan: Plan,
+    plan: RunPlan,
     target: Target,
     *,
     data_root: Path | None,
@@ -106,9 +80,10 @@ def export(
     done, begun, old = target.folder / name, target.folder / f".{name}.tmp", target.folder / f".{name}.old"
     if done.exists() and not force:
         return done
-    experiment = finished_experiment(plan)
+    run = FinishedRun.open(plan.folder, plan.key)
+    experiment = run.experiment
     with locked(plan.folder):
-        model = finished_model(experiment, plan, device)
+        model = run.model().to(device)
         dataset = open_dataset(experiment.data.name, find_data(experiment.data, data_root), target.split)
         try:
             for left in (begun, old):  # by an export that was killed
@@ -155,7 +130,7 @@ def _write_images(
         Image.fromarray(train_id_to_label_id[labels]).save(folder / file_name(sample.name))
 
 
-def _facts(experiment: Experiment, plan: Plan, split: str, images: int) -> dict[str, object]:
+def _facts(experiment: Experiment, plan: RunPlan, split: str, images: int) -> dict[str, object]:
     """What tells one export from another, for whoever finds the folder."""
     return {
         "row": experiment.row,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from dynroute_core.cell import RouteFactors
 from dynroute_core.evaluate import ForcedPaths
 from dynroute_core.experiments import Experiment, with_settings
-from dynroute_core.runs.record import RECORD, ROUTES, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.record import ROUTES
 from dynroute_core.runs.route_files import IMAGE_PREFIX, find_route
 from dynroute_core.space import ModelConfig, RoutingSpace, path_name
 from dynroute_core.system.errors import UsageError
 
 if TYPE_CHECKING:
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
     from dynroute_suite.notebook.row import Options
 
 
@@ -35,13 +36,12 @@ class RouteChoice:
         if not later:
             self._forced(experiment.model, None)
 
-    def of(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
+    def of(self, experiment: Experiment, plan: RunPlan, options: Options) -> tuple[Experiment, Options]:
         """The evaluation of a finished run of `experiment` on the route, as an experiment and its options.
 
         Its plan finds the run's weights. Raises UsageError and BlockedError as `find_route`.
         """
-        config = read_record(plan.folder / RECORD).config
-        model = with_settings(experiment, {"common": "null"} | _paths_of(config)).model
+        model = FinishedRun.open(plan.folder, plan.key).experiment.model
         forced = {"evaluate.route": json.dumps(asdict(self._forced(model, plan.folder / ROUTES)))}
         return with_settings(experiment, forced), replace(options, settings=dict(options.settings) | forced)
 
@@ -55,10 +55,3 @@ class RouteChoice:
         route = find_route(self.text, space, routes=routes)
         paths = tuple(path_name(path) for path in space.all_paths if path in route)
         return ForcedPaths(name=self._name(), paths=paths, factors=self.factors)
-
-
-def _paths_of(config: dict[str, object]) -> dict[str, str]:
-    """The paths of the network that a record's run had: a common network's are known to its record only."""
-    model = config.get("model")
-    paths = model.get("paths") if isinstance(model, dict) else None
-    return {"model.paths": json.dumps(paths)} if paths else {}

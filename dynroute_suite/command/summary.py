@@ -13,7 +13,7 @@ from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EX
 
 if TYPE_CHECKING:
     from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
 
 _WORST_FIRST = (EXIT_INTERRUPTED, EXIT_FAILED, EXIT_BLOCKED, EXIT_USAGE)
 _PUBLISHED = ("paper_miou_percent", "paper_gmacs", "release_miou_percent", "release_gmacs")
@@ -47,7 +47,7 @@ class RowResult:
     minutes: float | None = None
 
 
-def not_started(experiment: Experiment, plan: Plan | None = None) -> RowResult:
+def not_started(experiment: Experiment, plan: RunPlan | None = None) -> RowResult:
     """The result of a row before anything happened."""
     return RowResult(
         row=experiment.row,
@@ -61,14 +61,13 @@ def not_started(experiment: Experiment, plan: Plan | None = None) -> RowResult:
 
 def with_numbers(result: RowResult, record: Record) -> RowResult:
     """The result with the record's numbers."""
-    spent = record.durations
     return replace(
         result,
         record=str(Path(result.folder) / RECORD),
         miou_percent=record.metrics.miou_percent,
         paper_gmacs=record.costs.paper.mean_macs / 1e9,
         repo_gmacs=record.costs.repo.mean_macs / 1e9,
-        minutes=(spent.train_s + spent.precise_bn_s + spent.evaluate_s) / 60,
+        minutes=record.durations.minutes,
     )
 
 

@@ -12,32 +12,31 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynroute_core.cell import Gate
-from dynroute_core.checkpoint import load_snapshot
-from dynroute_core.cost import CLOSED, DEAD, OPEN, CellGate
+from dynroute_core.cell import DEAD, Gate
 from dynroute_core.data.dataset import Sample, SegmentationDataset, read_image
-from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
-from dynroute_core.evaluate import as_input, predict_labels
+from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.labels import IGNORE, ClassSet
+from dynroute_core.evaluate import ImageResult, RouteTaken, as_input, first_route, predict_labels
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import confusion_matrix, mean_iou
 from dynroute_core.model import RoutingOutput, Segmenter
-from dynroute_core.runs.record import CHECKPOINT, RECORD, SCHEMA, ImageRoute, Routes, read_record
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.record import Routes
+from dynroute_core.runs.recording import make_routes
 from dynroute_core.runs.route_files import ROUTE_NAMES, find_route
-from dynroute_core.space import Route, RoutingSpace, path_name
+from dynroute_core.space import Route, RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.report.flow import Flow, flow
 
 GATES = "as the gates decide"
 ENDINGS = (".png", ".jpg", ".jpeg")
-LETTERS = {OPEN: "o", CLOSED: "c", DEAD: "d"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Session:
 
     @property
     def classes(self) -> ClassSet:
-        return CAMVID if self.experiment.data.name == "camvid" else CITYSCAPES
+        return find_dataset(self.experiment.data.name).classes
 
     @property
     def route_names(self) -> tuple[str, ...]:
@@ -95,13 +94,13 @@ class Session:
         output, milliseconds = self._timed(images, threshold, forced, repeats)
         labels = predict_labels(output.logits, *sample.label.shape)[0]
         height, width = self.experiment.evaluate.nominal_height, self.experiment.evaluate.nominal_width
-        cost = output.cost(height=height, width=width, accounting="paper")
-        routes = as_routes(output, self.experiment.row, sample.name)
+        taken = first_route(output, height, width)
+        routes = as_routes(output, self.experiment.row, sample.name, taken)
         return View(
             sample=sample,
             labels=labels.to(torch.uint8).cpu().numpy(),
             flow=flow(routes, routes.images, config=self.model.config, height=height, width=width),
-            macs=float(cost.realised_macs[0]),
+            macs=taken.macs.paper,
             milliseconds=milliseconds,
             miou_percent=self._miou(labels, sample),
         )
@@ -148,51 +147,13 @@ def closing_up_to(model: nn.Module, threshold: float) -> Iterator[None]:
             hook.remove()
 
 
-def as_routes(output: RoutingOutput, row: str, name: str) -> Routes:
-    """The first image's gates as a run would record them."""
-    space = RoutingSpace.of(output.config)
-    gates = [output.gates[cell] for cell in space.cells]
-    nothing = (0,) * output.config.classes
-    image = ImageRoute(
-        name=name,
-        states="".join(map(_letter, gates)),
-        factors=tuple(float(factor) for gate in gates for factor in gate.factors[0]),
-        true_positive=nothing,
-        false_positive=nothing,
-        false_negative=nothing,
-    )
-    return Routes(
-        schema=SCHEMA,
-        row=row,
-        key="",
-        layers=space.layers,
-        channels=space.channels,
-        cells=tuple(str(cell) for cell in space.cells),
-        paths=tuple(map(path_name, space.all_paths)),
-        images=(image,),
-    )
-
-
-def _letter(gate: CellGate) -> str:
-    """A cell that a forced route leaves out sends nothing, not even its input: as recorded routes go, it is dead."""
-    letter = LETTERS[int(gate.state[0])]
-    return "d" if letter == "c" and not bool(gate.factors[0].any()) else letter
-
-
-def finished_run(folder: Path) -> tuple[Experiment, Segmenter]:
-    """A run's settings and its trained network, from its record and checkpoint. Raises BlockedError."""
-    record = read_record(folder / RECORD)
-    try:
-        chosen = msgspec.convert(record.config, Experiment)
-    except msgspec.ValidationError as error:
-        raise BlockedError(f"{folder / RECORD} has settings that this version does not know: {error}.") from error
-    snapshot = load_snapshot(folder / CHECKPOINT)
-    model = Segmenter(chosen.model)
-    try:
-        model.load_state_dict(snapshot.network)
-    except RuntimeError as error:
-        raise BlockedError(f"{folder / CHECKPOINT} does not hold this run's network: {error}.") from error
-    return chosen, model
+def as_routes(output: RoutingOutput, row: str, name: str, taken: RouteTaken) -> Routes:
+    """What the gates made of the first image, as a run would record it; but a cell that a forced route leaves out sends
+    nothing, not even its input, and counts as dead."""
+    silent = [not bool(gate.factors[0].any()) for gate in output.gates.values()]
+    uncounted = np.zeros((output.config.classes,) * 2, np.int64)
+    image = ImageResult(name, uncounted, replace(taken, states=np.where(silent, DEAD, taken.states)))
+    return make_routes(row, "", RoutingSpace.of(output.config), [image])
 
 
 def untrained(experiment: Experiment) -> Segmenter:
@@ -225,9 +186,11 @@ def start(
 
     With a run, its own settings hold in place of `experiment`'s.
     """
-    chosen, model = (experiment, untrained(experiment)) if run is None else finished_run(run)
     shown = pictures if isinstance(pictures, Pictures) else of_samples(pictures)
-    return Session(model.to(device).eval(), chosen, shown, device, run is not None)
+    if run is None:
+        return Session(untrained(experiment).to(device).eval(), experiment, shown, device, trained=False)
+    found = FinishedRun.open(run)
+    return Session(found.model().to(device), found.experiment, shown, device, trained=True)
 
 
 def of_samples(samples: Sequence[Sample]) -> Pictures:

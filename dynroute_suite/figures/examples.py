@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from dynroute_core.data.dataset import MAX_PIXELS
-from dynroute_core.data.labels import CAMVID, CITYSCAPES, IGNORE, ClassSet
+from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.labels import IGNORE, ClassSet
 from dynroute_core.runs.record import EXAMPLES, Record, Routes, example_names
 from dynroute_core.system.errors import BlockedError, suggest
 from dynroute_core.system.files import read_file
@@ -43,7 +44,7 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
         raise suggest("example", role, names)
     name = names[role]
     facts = next(image for image in record.images if image.name == name)
-    classes = CAMVID if record.data.name == "camvid" else CITYSCAPES
+    classes = find_dataset(record.data.name).classes
     source = folder / EXAMPLES / role
     photo, truth, prediction = _read(source, classes)
     costs = record.costs

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from dynroute_core.published import PUBLISHED
+from dynroute_core.runs.marks import from_scratch
 from dynroute_core.runs.record import Record
 from dynroute_suite.figures.style import BLACK, GREY, ROW_COLORS, ROW_LABELS, WIDTH_IN, Picture, figure_style, picture
-from dynroute_suite.report.comparable import is_comparable, is_without_its_weights, setting, why_not_comparable
+from dynroute_suite.report.comparable import is_comparable, setting, why_not_comparable
 from dynroute_suite.report.numbers import macs_unit, percent, significant
 
 Place = tuple[float, float]
@@ -236,5 +237,5 @@ def _one(same: Sequence[Record], scale: float, unit: str) -> str:
 
 
 def _name(record: Record) -> str:
-    scratch = " (from scratch)" if is_without_its_weights(record) else ""
-    return f"{ROW_LABELS.get(record.row, record.row)}{scratch}"
+    scratch = from_scratch(record.config)
+    return f"{ROW_LABELS.get(record.row, record.row)}{scratch and f' ({scratch})'}"

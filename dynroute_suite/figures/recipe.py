@@ -12,8 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynroute_core.cell import GATE_BIAS, Gate
-from dynroute_core.cost import OPEN
+from dynroute_core.cell import GATE_BIAS, OPEN, Gate
 from dynroute_core.experiments import ROWS
 from dynroute_core.losses import budget_ramp
 from dynroute_core.model import Segmenter

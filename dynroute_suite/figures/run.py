@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from dynroute_core.data.labels import CAMVID, CITYSCAPES, ClassSet
+from dynroute_core.data.datasets import DATASETS
+from dynroute_core.data.labels import ClassSet
 from dynroute_core.losses import budget_target
 from dynroute_core.runs.record import CurvePoint, Record
 from dynroute_core.train import TrainConfig
@@ -122,8 +123,11 @@ def _mark_budget(ax: Axes, start: int, *, label: bool) -> None:
 
 
 def class_set(record: Record) -> ClassSet:
-    """The colours of the record's data set."""
-    return CAMVID if record.data.name == "camvid" else CITYSCAPES
+    """The classes of the record's data set; grey where this version does not know it."""
+    if record.data.name in DATASETS:
+        return DATASETS[record.data.name].classes
+    names = record.data.class_names
+    return ClassSet(record.data.name, names, ((128, 128, 128),) * len(names))
 
 
 def class_iou_figure(record: Record) -> Picture:

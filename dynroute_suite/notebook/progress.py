@@ -32,7 +32,7 @@ PHASES = {
 
 
 class Progress(Protocol):
-    """What `pipeline.run` reports: `pipeline.Progress`."""
+    """What `pipeline.run` reports: `pipeline.RunProgress`."""
 
     @property
     def phase(self) -> str: ...

@@ -17,7 +17,7 @@ from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, Job, Outcome, exec
 
 if TYPE_CHECKING:
     from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import Plan
+    from dynroute_core.runs.plan import RunPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "notebooks" / "row.ipynb"
@@ -55,7 +55,7 @@ def stamp(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def is_fresh(plan: Plan) -> bool:
+def is_fresh(plan: RunPlan) -> bool:
     """Whether nothing is to be done: a finished record with the planned key, and a notebook made from it as it is."""
     if not plan.finished:
         return False
@@ -87,7 +87,7 @@ def _portable(path: Path) -> str:
     return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else whole.as_posix()
 
 
-def checked_record(plan: Plan) -> Record:
+def checked_record(plan: RunPlan) -> Record:
     """The record that a run of this plan has to leave.
 
     Raises DynrouteError where it is missing, broken or of another run.
@@ -103,7 +103,7 @@ def checked_record(plan: Plan) -> Record:
     return record
 
 
-def run_row(experiment: Experiment, plan: Plan, options: Options) -> Outcome:
+def run_row(experiment: Experiment, plan: RunPlan, options: Options) -> Outcome:
     """Runs the row's notebook and, by it, the row; a fresh notebook is left as it is.
 
     Raises BlockedError where another process runs the same row, or the disk is full.
@@ -131,5 +131,5 @@ def run_row(experiment: Experiment, plan: Plan, options: Options) -> Outcome:
     return execute(job, check=lambda: _check(plan), stamp=lambda: stamp(plan.folder))
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: RunPlan) -> None:
     checked_record(plan)

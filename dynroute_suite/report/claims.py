@@ -12,8 +12,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dynroute_core.runs.finished import experiment_of
 from dynroute_core.runs.record import Record
-from dynroute_suite.report.flow import experiment_of, open_names
+from dynroute_suite.report.flow import open_names
 from dynroute_suite.report.numbers import gmacs, percent, share_text, signed
 from dynroute_suite.report.relations import Relation, small_things_relation
 from dynroute_suite.report.results import Committed

@@ -17,9 +17,10 @@ from dynroute_core.published import (
     PROTOCOL_WIDTH,
     PUBLISHED,
 )
+from dynroute_core.runs.finished import experiment_of
 from dynroute_core.runs.marks import augmentation, forced_route
 from dynroute_core.runs.record import Record
-from dynroute_suite.report.flow import experiment_of
+from dynroute_core.system.errors import BlockedError
 
 
 def why_not_comparable(record: Record) -> str:
@@ -42,11 +43,6 @@ def why_not_comparable(record: Record) -> str:
 def is_comparable(record: Record) -> bool:
     """Whether the record follows the published protocol and its row is one of the published."""
     return record.row in PUBLISHED and not why_not_comparable(record)
-
-
-def is_without_its_weights(record: Record) -> bool:
-    """Whether the row starts from given weights, and this run, as demos may, from random ones."""
-    return record.row in ROWS and ROWS[record.row].train.needs_weights and record.config.get("weights") is None
 
 
 def changed_settings(record: Record) -> tuple[str, ...]:
@@ -76,7 +72,7 @@ def setting(record: Record) -> str:
     images = record.data.val_fingerprint
     try:
         chosen = replace(experiment_of(record), seed=0)
-    except ValueError:
+    except BlockedError:
         return json.dumps([record.row, record.config | {"seed": 0}, images], sort_keys=True)
     if chosen.common:  # its paths are those of its own seed's source
         chosen = replace(chosen, common=replace(chosen.common, source_key=""), model=replace(chosen.model, paths=()))

@@ -14,7 +14,6 @@ from functools import cached_property
 import msgspec
 
 from dynroute_core.cost import CostTable, cost_table
-from dynroute_core.experiments import Experiment
 from dynroute_core.runs.record import ImageRoute, Record, Routes
 from dynroute_core.space import OPEN_THRESHOLD, Cell, ModelConfig, PathKey, RoutingSpace, path_name
 from dynroute_core.system.errors import suggest
@@ -180,17 +179,6 @@ def open_names(routes: Routes, image: ImageRoute) -> frozenset[str]:
         for name, factor in zip(routes.paths, image.factors, strict=True)
         if factor > OPEN_THRESHOLD and state[name.split(">")[0]] == "o"
     )
-
-
-def experiment_of(record: Record) -> Experiment:
-    """The setting of a record's run; what the record does not name is newer, and has the value it then had by nature.
-
-    Raises ValueError where its settings are no experiment.
-    """
-    try:
-        return msgspec.convert(record.config, Experiment)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{record.label}: its settings are not readable ({error}).") from error
 
 
 def _check(routes: Routes, space: RoutingSpace) -> None:

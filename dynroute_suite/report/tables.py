@@ -113,7 +113,7 @@ def terminal_table(records: Sequence[Record]) -> str:
             gmacs(record.costs.repo.mean_macs),
             _size(record),
             str(len(record.images)),
-            significant(_minutes(record)),
+            significant(record.durations.minutes),
         ]
         for record in records
     ]
@@ -133,11 +133,6 @@ def terminal_table(records: Sequence[Record]) -> str:
     if any(augmentation(record.config) for record in records):
         notes.append("  Of test-time augmentation the cost is the sum over the views.")
     return "\n".join([aligned(header), rule, *(aligned(line) for line in lines), *notes]) + "\n"
-
-
-def _minutes(record: Record) -> float:
-    durations = record.durations
-    return (durations.train_s + durations.precise_bn_s + durations.evaluate_s) / 60
 
 
 def settings_table(experiment: object) -> str:

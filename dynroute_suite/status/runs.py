@@ -7,7 +7,6 @@ then what its last attempt left. Nothing is started, opened or written; data set
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
+from dynroute_core.runs.folders import parse_folder
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, Record, read_record
 from dynroute_core.system.errors import BlockedError
 from dynroute_suite.cluster.queue import GONE, Place, places
@@ -26,7 +26,6 @@ from dynroute_suite.notebook.supervisor import FAILED_NOTEBOOK
 
 State = Literal["done", "running", "waiting", "interrupted", "failed", "not started"]
 UNFINISHED = ("running", "waiting")
-_FOLDER = re.compile(r"(?P<profile>smoke|demo|full)-(?P<data>[a-z]+)-seed(?P<seed>\d+)-(?:(?P<mark>.+)-)?[0-9a-f]{8}")
 Name = tuple[str, str, str, int]  # row, profile, data, seed
 
 
@@ -102,7 +101,7 @@ def records(found: Iterable[RunStatus]) -> list[Record]:
 
 
 def _run_folders(out: Path) -> list[Path]:
-    return sorted(path for path in out.glob("*/*") if _FOLDER.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in out.glob("*/*") if parse_folder(path.name) and path.is_dir())
 
 
 def _handed(out: Path) -> dict[str, tuple[RunName, _Handed]]:
@@ -128,16 +127,16 @@ def _all_done(submission: Submission) -> bool:
 
 
 def _status(folder: Path, handed: tuple[RunName, _Handed] | None) -> RunStatus:
-    named = _FOLDER.fullmatch(folder.name)
+    named = parse_folder(folder.name)
     assert named is not None
     iteration, iterations = _progress(folder)
     log = folder / LOG
     status = RunStatus(
         row=folder.parent.name,
-        profile=named["profile"],
-        data=named["data"],
-        seed=int(named["seed"]),
-        mark=named["mark"] or "",
+        profile=named.profile,
+        data=named.data,
+        seed=named.seed,
+        mark=named.mark,
         state="not started",
         iteration=iteration,
         iterations=iterations,

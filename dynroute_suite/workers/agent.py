@@ -19,6 +19,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import pipeline
-from dynroute_core.runs.pipeline import Progress, Report, Run, plan
+from dynroute_core.runs.pipeline import FinishedRun, Report, RunProgress, plan
 from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.notebook.progress import Tail
 from dynroute_suite.workers.worker import PROGRESS, REQUEST, Failure, Request, failures
@@ -50,7 +51,7 @@ def run(
     report: Report | None = None,
     processes: int = 1,
     max_restarts: int = MAX_RESTARTS,
-) -> Run:
+) -> FinishedRun:
     """`pipeline.run` by so many processes, each on a GPU of its own or, where the device is cpu, all on the CPU.
 
     max_restarts: how often workers that died are started anew. Raises as `pipeline.run`, and DynrouteError where they
@@ -61,7 +62,7 @@ def run(
     kind = team_device(device, processes)
     planned = plan(experiment, data_root=data_root, out=out, force=force)
     if planned.finished:
-        return Run.of(planned, reused=True)
+        return FinishedRun.open(planned.folder, planned.key)
     with tempfile.TemporaryDirectory(prefix="dynroute-") as name:
         folder = Path(name)
         request = Request(
@@ -76,7 +77,7 @@ def run(
         (folder / REQUEST).write_bytes(msgspec.json.encode(request))
         with _told(folder, report):
             _run_workers(folder, processes, max_restarts)
-    return Run.of(planned, reused=False)
+    return replace(FinishedRun.open(planned.folder, planned.key), reused=False)
 
 
 def _run_workers(folder: Path, processes: int, max_restarts: int) -> None:
@@ -154,7 +155,7 @@ def _told(folder: Path, report: Report | None) -> Iterator[None]:
             ended = over.wait(LOOK_EVERY_S)
             for seen in tail.read():
                 if report is not None:
-                    report(Progress(seen.phase, seen.done, seen.total, seen.text))
+                    report(RunProgress(seen.phase, seen.done, seen.total, seen.text))
 
     thread = threading.Thread(target=hand_on, daemon=True)
     thread.start()

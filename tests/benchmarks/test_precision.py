@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dynroute_core.runs.pipeline import Run
+from dynroute_core.runs.finished import FinishedRun
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "precision.py"
 
@@ -15,7 +15,7 @@ def call(*words: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, PROGRAM, *words], capture_output=True, text=True)
 
 
-def test_float32_is_the_records(finished: Run, smoke_streets: Path) -> None:
+def test_float32_is_the_records(finished: FinishedRun, smoke_streets: Path) -> None:
     done = call(finished.folder, "--data", smoke_streets)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -6,7 +6,7 @@ import torch
 
 from dynroute_core import Route, Segmenter
 from dynroute_core.engine.backend import folded
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 
 
 def network_of(model: Segmenter, device: torch.device, dtype: torch.dtype = torch.float32, *, graph: bool = True):

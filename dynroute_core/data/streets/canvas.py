@@ -101,7 +101,7 @@ def scaled(colour: Colour, factor: float) -> Colour:
     return b, g, r
 
 
-def _fixed(points: Sequence[Point]) -> FixedPolygon:
+def _fix(points: Sequence[Point]) -> FixedPolygon:
     """Canvas coordinates in 1/16 pixel, kept within what the filler's integers hold."""
     values = np.rint(np.array(points, np.float64) * _ONE)
     return np.clip(values, -_REACH, _REACH).astype(np.int32)
@@ -143,7 +143,7 @@ class Canvas:
 
     def fill(self, points: Sequence[Point], colour: Colour, material: int = SMOOTH, inside: bool = False) -> None:
         """Fill one polygon (canvas pixels); `inside`: it lies within the outline painted so far."""
-        self.fill_all([_fixed(points)], colour, material, inside)
+        self.fill_all([_fix(points)], colour, material, inside)
 
     def fill_all(
         self, polygons: Sequence[FixedPolygon], colour: Colour, material: int = SMOOTH, inside: bool = False
@@ -156,7 +156,7 @@ class Canvas:
 
     def outline(self, points: Sequence[Point]) -> None:
         """Count an area as part of the present object without painting it (gaps of a fence, of a wheel)."""
-        self._parts.append(_fixed(points))
+        self._parts.append(_fix(points))
 
     def face(self, points: Sequence[Point3], colour: Colour, material: int = SMOOTH, inside: bool = False) -> None:
         """Fill a polygon given in metres; what lies behind the camera is cut off."""
@@ -183,7 +183,7 @@ class Canvas:
 
     def darken(self, polygons: Sequence[Sequence[Point]], keep: int) -> None:
         """Multiply the union of polygons by keep/256."""
-        parts = [_fixed(points) for points in polygons]
+        parts = [_fix(points) for points in polygons]
         box = self._box(parts, 1)
         if box is None:
             return

@@ -132,7 +132,7 @@ def _average(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.int32)
 
 
-def _blurred(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _blur(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """One 1-2-1 pass each way, edges repeated."""
     wide = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
     down = wide[:-2] + 2 * wide[1:-1] + wide[2:]
@@ -168,7 +168,7 @@ def finish(canvas: Canvas, lens: Lens, facades: tuple[float, float], dice: Dice)
     # a film-like curve in integers: middle tones come up, black and white stay
     result: npt.NDArray[np.uint8] = (picture + ((picture * (255 - picture) * 3) >> 11)).astype(np.uint8)
     for _ in range(lens.blur):
-        result = _blurred(result)
+        result = _blur(result)
     return result
 
 

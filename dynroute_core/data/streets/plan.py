@@ -18,7 +18,7 @@ Lane = tuple[float, int]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScenePlan:
     """A scene's frame. drama: "normal", "open" (nothing near), "close" (something fills the picture)."""
 
     style: str
@@ -162,7 +162,7 @@ def plan_lens(tint: Colour, dice: Dice) -> Lens:
     return Lens(dice.between(2, 7), int(dice.chance(0.25)), dice.between(4, 24), (b, g, r), dice.between(-6, 6))
 
 
-def make_plan(height: int, width: int, dice: Dice) -> Plan:
+def make_plan(height: int, width: int, dice: Dice) -> ScenePlan:
     """Draw the frame of a scene for a picture of the given size."""
     style, drama = dice.weighted(STYLES), dice.weighted(DRAMAS)
     camera = plan_camera(height, width, style, dice.child())
@@ -171,4 +171,4 @@ def make_plan(height: int, width: int, dice: Dice) -> Plan:
     busy = dice.uniform(0.15, 0.5) if drama == "open" else dice.uniform(0.4, 1.0)
     base = "terrain" if style in ("suburb", "country") or dice.chance(0.25) else "sidewalk"
     lens = plan_lens(tint, dice.child())
-    return Plan(style, drama, camera, light, lens, road, lanes, parked, clouds, base, busy)
+    return ScenePlan(style, drama, camera, light, lens, road, lanes, parked, clouds, base, busy)

@@ -6,15 +6,10 @@ from collections.abc import Callable, Mapping
 
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import significant
-from dynroute_suite.report.results import Committed, committed
+from dynroute_suite.report.results import committed
 from dynroute_suite.report.tables import escape_markdown
 
 SHORT = 8  # letters of a hash that tell it apart here
-
-
-def minutes(one: Committed) -> float:
-    spent = one.record.durations
-    return (spent.train_s + spent.precise_bn_s + spent.evaluate_s) / 60
 
 
 def times() -> str:
@@ -29,7 +24,7 @@ def times() -> str:
     if not lines:
         return "No run is committed yet."
     header = ["row", "run", "device", "threads", "training, min", "precise BN, s", "evaluation, s", "attempts"]
-    total = significant(sum(minutes(one) for one in committed()))
+    total = significant(sum(one.record.durations.minutes for one in committed()))
     note = (
         f"Together {total} minutes. Every line is one run from its first iteration to its record: none was taken from "
         "a cache. Peak memory is not recorded."

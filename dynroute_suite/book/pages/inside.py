@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from dynroute_core.cell import GATE_BIAS
+from dynroute_core.data.datasets import DATASETS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABELS, IGNORE
 from dynroute_core.experiments import experiment
-from dynroute_core.profiles import CLASSES, SIZES
 from dynroute_core.space import ModelConfig, RoutingSpace
 from dynroute_suite.figures.data import sample_figure, street
 from dynroute_suite.figures.gates import Values, activation_figure, factor_figure, gate_cost_table
@@ -98,7 +98,7 @@ def data_camvid_classes() -> str:
 def data_settings() -> str:
     """What each profile makes of each data set: image size, scales, crop, batch."""
     lines = []
-    for name in SIZES:
+    for name, source in DATASETS.items():
         for profile in ("smoke", "demo", "full"):
             chosen = experiment("dynamic-raw", profile=profile, data=name)
             train, shown = chosen.train, chosen.evaluate.shortest or chosen.data.height
@@ -107,7 +107,7 @@ def data_settings() -> str:
                     name,
                     profile,
                     f"{chosen.data.height}×{chosen.data.width}",
-                    str(CLASSES[name]),
+                    str(len(source.classes)),
                     ", ".join(str(scale) for scale in train.scales),
                     f"{train.crop_height}×{train.crop_width}",
                     str(train.batch),

@@ -13,9 +13,10 @@ import torch
 from dynroute_core.cell import GATE_BIAS
 from dynroute_core.cost import cost_table
 from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
-from dynroute_core.experiments import PUBLISHED_BATCH, PUBLISHED_BUDGET_MACS, ROWS
+from dynroute_core.experiments import PUBLISHED_BUDGET_MACS, ROWS
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
+from dynroute_core.profiles import PUBLISHED_BATCH
 from dynroute_core.published import HEARSAY, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
 from dynroute_core.train import learning_rate, make_optimizer
 from dynroute_suite.book.pages.cost import giga

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from urllib.parse import quote
 
+from dynroute_core.data.datasets import is_generated
 from dynroute_core.runs.record import EXAMPLES, example_names
 from dynroute_suite.book.explorer.data import explorer_json, shipped_images
 from dynroute_suite.book.explorer.page import explorer_block
@@ -33,7 +34,6 @@ from dynroute_suite.report.routed_runs import Run, routed_runs
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
 NO_RUNS = "No record of a network with gates is committed yet."
-SHOWN_FROM = "streets"  # the only data set whose pictures may be shown: it is generated
 HARDLY = 0.01  # of the mean: runs whose images differ by less say nothing about what makes an image dear
 
 
@@ -99,7 +99,7 @@ def _card(run: Run, role: str, name: str) -> str:
 
 def _photographs(run: Run) -> list[Picture]:
     """Image, truth, prediction and errors of the examples, where the run's pictures may be shown and are there."""
-    if run.record.data.name != SHOWN_FROM or not (run.folder / EXAMPLES).is_dir():
+    if not is_generated(run.record.data.name) or not (run.folder / EXAMPLES).is_dir():
         return []
     return [example_figure(run.folder, run.record, run.routes, role) for role in example_names(run.record)]
 

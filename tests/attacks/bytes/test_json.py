@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynroute_core.runs.common_networks import OpenPaths, read_open_paths
-from dynroute_core.runs.plan import Opened, plan_opened
+from dynroute_core.runs.plan import RunData, plan_opened
 from dynroute_core.runs.record import CurvePoint, read_curve, read_record, read_routes, write_curve
 from dynroute_core.runs.route_files import find_route, read_route, write_route
 from dynroute_core.space import ModelConfig, RoutingSpace
@@ -115,7 +115,7 @@ def test_a_damaged_plan_only_loses_the_reason(tmp_path: Path, monkeypatch: pytes
 
     chosen, wanted = experiment("dynamic-a", profile="smoke"), {"config": {"seed": 0, "train": {"lr": 0.1}}, "data": {}}
     monkeypatch.setattr(module, "ingredients", lambda *_: wanted)
-    data = Opened(None, None, "", "")  # type: ignore[arg-type]
+    data = RunData(None, None, "", "")  # type: ignore[arg-type]
     earlier = tmp_path / "dynamic-a" / "smoke-streets-seed0-0badc0de"
     earlier.mkdir(parents=True)
     for content in damaged(json.dumps(wanted).encode(), 150):

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynroute_core.experiments import Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import CommonNetwork, Experiment, experiment, with_settings
+from dynroute_core.runs.folders import run_folder
 from dynroute_core.runs.route_files import find_route
 from dynroute_core.settings import setting_names
 from dynroute_core.space import RoutingSpace
@@ -43,7 +44,7 @@ def judged(base: Experiment, given_settings: Mapping[str, str]) -> bool:
         assert msgspec.json.decode(msgspec.json.encode(made), type=Experiment) == made
         assert len(RoutingSpace.of(made.model).cells) <= 4 * made.model.layers + 1
         assert all(1 <= side <= 1 << 19 for view in made.evaluate.views for side in made.evaluate.nominal_size(view))
-        folder = Path("runs") / made.folder("0" * 64)
+        folder = Path("runs") / run_folder(made, "0" * 64)
         assert ".." not in folder.parts and len(folder.name) <= 200
     return True
 
@@ -76,7 +77,7 @@ def test_a_part_of_what_was_taken_away() -> None:
 @pytest.mark.parametrize("key", ["../../..", "*", "[0-9]", "ABC", "0" * 65, "g"])
 def test_a_source_key_is_no_pattern_and_no_path(key: str) -> None:
     with pytest.raises(ValueError, match="the first digits of a key"):
-        Common(source="dynamic-a", source_key=key)
+        CommonNetwork(source="dynamic-a", source_key=key)
 
 
 @settings(max_examples=150)

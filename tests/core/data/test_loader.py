@@ -17,7 +17,8 @@ from PIL import Image
 
 from dynroute_core.data import dataset as dataset_module
 from dynroute_core.data.dataset import Bytes, DataError, Sample, SegmentationDataset
-from dynroute_core.data.loader import Batch, cache_estimate_mb, eval_samples, open_dataset, train_batches
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import Batch, cache_estimate_mb, eval_samples, train_batches
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.system.errors import DynrouteError, UsageError
 
@@ -52,7 +53,7 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
 
 def test_open_dataset_by_name(tmp_path: Path, data: SegmentationDataset) -> None:
     assert data.name == "camvid"
-    with pytest.raises(UsageError, match=r"Did you mean 'cityscapes'\?.*camvid, streets"):
+    with pytest.raises(UsageError, match=r"Did you mean 'cityscapes'\?.*streets, camvid"):
         open_dataset("cityscape", tmp_path, "train")
     with pytest.raises(DataError, match=r"streets: there is no folder .*generated"):
         open_dataset("streets", tmp_path / "none", "train")

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dynroute_core import Segmenter
-from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.engine import cuda_backend as engine_module
 from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, folded
 from dynroute_core.engine.cuda_backend import CudaBackend, missing
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 from dynroute_core.space import ModelConfig
 from dynroute_kernels.cuda import build as cuda_build
 from support.cuda_benches import emulator

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dynroute_core import InferenceEngine, Segmenter
-from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.engine import inference as engine_module
 from dynroute_core.engine.backend import BackendUnavailableError
 from support.golden_files import EVAL_FILES, build, load

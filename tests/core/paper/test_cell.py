@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dynroute_core.cell import Arrived, CellModule, Forced, Gate, Sent, shrink
-from dynroute_core.cost import CLOSED, DEAD, OPEN
+from dynroute_core.cell import CLOSED, DEAD, OPEN, Arrived, CellModule, Forced, Gate, Sent, shrink
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig
 

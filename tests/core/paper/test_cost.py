@@ -12,19 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynroute_core.cell import CellModule, Gate
-from dynroute_core.cost import (
-    CLOSED,
-    DEAD,
-    OPEN,
-    CellGate,
-    cost_table,
-    gate_macs,
-    head_macs,
-    operation_macs,
-    routing_cost,
-    stem_macs,
-)
+from dynroute_core.cell import CLOSED, DEAD, OPEN, CellGate, CellModule, Gate
+from dynroute_core.cost import cost_table, gate_macs, head_macs, operation_macs, routing_cost, stem_macs
 from dynroute_core.model import Head, Segmenter, Stem
 from dynroute_core.operations import build_operation
 from dynroute_core.space import INITIAL, Cell, ModelConfig, OperationName, RoutingSpace

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dynroute_core.data.dataset import Sample
-from dynroute_core.data.loader import open_dataset, train_batches
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import train_batches
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.distributed import ALONE, Team, TeamNorm, require_even, synchronise
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, collected, evaluate
@@ -384,15 +385,28 @@ def evaluated(team: Team, count: int) -> Evaluation:
     return collected(own, [sample.name for sample in given], team)
 
 
+def leaders_hash(team: Team) -> str:
+    def make() -> str:
+        assert team.leads, "only the leader makes it"
+        return "00ff" * 16
+
+    return team.share_hash(make)
+
+
+def test_the_leader_alone_makes_a_hash_and_all_have_it(together: Together) -> None:
+    assert together(leaders_hash) == ["00ff" * 16] * 2
+    assert leaders_hash(ALONE) == "00ff" * 16
+
+
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_two_processes_give_the_confusion_matrix_of_one(count: int, together: Together) -> None:
     one = evaluated(ALONE, count)
-    assert len({image.paper_macs for image in one.images}) > (count > 1)  # the images do differ
+    assert len({image.route.macs.paper for image in one.images}) > (count > 1)  # the images do differ
     for member in together(evaluated, count):
         assert np.array_equal(member.confusion, one.confusion) and member.confusion.dtype == np.int64
         assert [image.name for image in member.images] == [image.name for image in one.images]
         for ours, theirs in zip(member.images, one.images, strict=True):
             assert np.array_equal(ours.confusion, theirs.confusion)
-            assert np.array_equal(ours.states, theirs.states) and np.array_equal(ours.factors, theirs.factors)
-            for name in ("paper_macs", "repo_macs", "expected_macs"):
-                assert getattr(ours, name) == getattr(theirs, name)
+            assert np.array_equal(ours.route.states, theirs.route.states)
+            assert np.array_equal(ours.route.factors, theirs.route.factors)
+            assert ours.route.macs == theirs.route.macs

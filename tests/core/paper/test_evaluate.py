@@ -70,17 +70,17 @@ def test_costs_states_and_factors_per_image(model):
     given = samples()
     for sample, image in zip(given, run(model, given).images, strict=True):
         output, _ = by_hand(model, sample)
-        for accounting, macs in (("paper", image.paper_macs), ("repo", image.repo_macs)):
+        for accounting, macs in (("paper", image.route.macs.paper), ("repo", image.route.macs.repo)):
             cost = output.cost(height=96, width=160, accounting=accounting)
             assert macs == pytest.approx(cost.realised_macs[0].item(), rel=1e-12)
-            assert image.expected_macs == pytest.approx(cost.expected_macs[0].item(), rel=1e-12)
+            assert image.route.macs.expected == pytest.approx(cost.expected_macs[0].item(), rel=1e-12)
         head = [cost_table(model.config, height=96, width=160, accounting=a).head for a in ("paper", "repo")]
-        assert image.paper_macs - image.repo_macs == pytest.approx(head[0] - head[1], rel=1e-6)
+        assert image.route.macs.paper - image.route.macs.repo == pytest.approx(head[0] - head[1], rel=1e-6)
         assert head[0] > head[1]
-        assert image.states.tolist() == [int(gate.state[0]) for gate in output.gates.values()]
+        assert image.route.states.tolist() == [int(gate.state[0]) for gate in output.gates.values()]
         flat = [f for gate in output.gates.values() for f in gate.factors[0].tolist()]
-        assert image.factors.tolist() == pytest.approx(flat, abs=1e-6)  # kept as float32
-        assert image.factors.shape == (len(model.space.all_paths),)
+        assert image.route.factors.tolist() == pytest.approx(flat, abs=1e-6)  # kept as float32
+        assert image.route.factors.shape == (len(model.space.all_paths),)
 
 
 def test_an_image_does_not_depend_on_its_neighbours(model):
@@ -89,8 +89,8 @@ def test_an_image_does_not_depend_on_its_neighbours(model):
     for sample, image in zip(reversed(given), reversed(together), strict=True):
         (alone,) = run(model, [sample]).images
         np.testing.assert_array_equal(alone.confusion, image.confusion)
-        assert alone.paper_macs == image.paper_macs
-        np.testing.assert_array_equal(alone.factors, image.factors)
+        assert alone.route.macs.paper == image.route.macs.paper
+        np.testing.assert_array_equal(alone.route.factors, image.route.factors)
 
 
 @pytest.mark.parametrize("size", [(64, 80), (128, 160), (50, 99), (1, 1)])
@@ -198,9 +198,9 @@ def test_an_augmented_cost_is_the_sum_over_the_views_and_the_route_is_the_first_
                 sums[accounting] += output.cost(**size, accounting=accounting).realised_macs.item()
             sums["expected"] += output.cost(**size, accounting="paper").expected_macs.item()
         plain = predict_image(model, sample, CONFIG, CPU)
-    assert (said.paper_macs, said.repo_macs, said.expected_macs) == pytest.approx(tuple(sums.values()), rel=1e-12)
-    np.testing.assert_array_equal(said.states, plain.states)
-    np.testing.assert_array_equal(said.factors, plain.factors)
+    assert said.route.macs == pytest.approx(tuple(sums.values()), rel=1e-12)
+    np.testing.assert_array_equal(said.route.states, plain.route.states)
+    np.testing.assert_array_equal(said.route.factors, plain.route.factors)
 
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (-1.0, 1.0), (float("inf"),), (float("nan"),), (1.0, 1.0)])
@@ -248,8 +248,8 @@ def test_the_engine_evaluates_as_the_model_does(model, label_size):
     ours = run(InferenceEngine(model, dtype=torch.float64, backend="torch"), given)
     np.testing.assert_array_equal(ours.confusion, theirs.confusion)
     for one, other in zip(ours.images, theirs.images, strict=True):
-        assert one.paper_macs == pytest.approx(other.paper_macs, rel=1e-12)
-        assert one.states.tolist() == other.states.tolist()
+        assert one.route.macs.paper == pytest.approx(other.route.macs.paper, rel=1e-12)
+        assert one.route.states.tolist() == other.route.states.tolist()
 
 
 @pytest.mark.parametrize("backend", ["torch", "auto"])

@@ -9,23 +9,19 @@ from typing import get_args
 import pytest
 
 from dynroute_core.cost import cost_table
+from dynroute_core.data.datasets import DATASETS
 from dynroute_core.evaluate import TTA_SCALES
 from dynroute_core.experiments import (
-    CLASSES,
-    DEMO,
     ROWS,
-    SIZES,
-    SMOKE,
-    Common,
+    CommonNetwork,
     DataConfig,
-    DataName,
     Experiment,
     Profile,
-    budget_macs,
     experiment,
     with_settings,
 )
 from dynroute_core.losses import Budget
+from dynroute_core.profiles import SMOKE, budget_macs, demo
 from dynroute_core.space import ModelConfig
 from dynroute_core.static_routes import STATIC, static_model
 from dynroute_core.system.errors import UsageError
@@ -46,7 +42,7 @@ STATIC_ROWS = tuple(f"static-{name}" for name in STATIC)
 COMMON_ROWS = {"common-a": "dynamic-a", "common-b": "dynamic-b", "common-c": "dynamic-c"}
 # Fixed networks: Network-Fix on some of its paths, by the same recipe.
 TABLE |= dict.fromkeys((*STATIC_ROWS, *COMMON_ROWS), TABLE["network-fix"])
-DATA = get_args(DataName)
+DATA = tuple(DATASETS)
 BUDGET_ROWS = ("dynamic-a", "dynamic-b", "dynamic-c")
 
 
@@ -127,7 +123,7 @@ def test_full_elsewhere_keeps_the_ratio_to_the_images_height(row, data):
     assert made.train.crop_height == made.train.crop_width == {"streets": 768, "camvid": 256}[data]
     assert made.evaluate.nominal_height % 32 == made.evaluate.nominal_width % 32 == 0
     assert 0 <= made.evaluate.nominal_height - height < 32
-    assert made.model.classes == CLASSES[data]
+    assert made.model.classes == len(DATASETS[data].classes)
     if made.train.budget:
         own = cost_table(made.model, height=made.train.crop_height, width=made.train.crop_width, accounting="paper")
         wanted = 26300e6 if data == "streets" else 26300 / 26892 * own.all_open_expected
@@ -144,7 +140,7 @@ def test_the_published_constant_is_the_share_of_l16_at_768():
 @pytest.mark.parametrize("row", TABLE)
 def test_the_rules_of_the_small_profiles(row, profile, data):
     made, published = experiment(row, profile=profile, data=data, seed=3), ROWS[row]
-    by = SMOKE if profile == "smoke" else DEMO[data]
+    by = SMOKE if profile == "smoke" else demo(DATASETS[data])
     train = made.train
     assert (made.row, made.profile, made.seed, made.data.name) == (row, profile, 3, data)
     assert train.iterations == round(by.iterations * (560 / 190 if row == "dynamic-raw-long" else 1))
@@ -158,7 +154,7 @@ def test_the_rules_of_the_small_profiles(row, profile, data):
     assert train.precise_bn_batches == by.precise_bn_batches
     assert not train.needs_weights
     assert made.model == replace(
-        published.model, channels=by.channels, stem_channels=by.stem_channels, classes=CLASSES[data]
+        published.model, channels=by.channels, stem_channels=by.stem_channels, classes=len(DATASETS[data].classes)
     )
     if train.budget:
         # λ · lr · N is the published one at demo, so that the gates go as far in N iterations as in 190 000.
@@ -191,7 +187,8 @@ def test_rows_of_a_profile_share_everything_but_their_own_facts():
 
 def test_sizes_and_defaults():
     assert experiment("dynamic-c") == experiment("dynamic-c", profile="demo", data="streets", seed=0)
-    assert SIZES == {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
+    sizes = {name: (source.amount.height, source.amount.width) for name, source in DATASETS.items()}
+    assert sizes == {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
     smoke = experiment("dynamic-c", profile="smoke")
     assert (smoke.data.height, smoke.data.width, smoke.data.train_images, smoke.data.val_images) == (64, 128, 4, 3)
     assert experiment("dynamic-raw-long").train.iterations == 1768
@@ -262,7 +259,7 @@ def test_no_settings_change_nothing():
         ("model.gate", "huge", "Invalid enum value 'huge'"),
         ("model.channels", "5", "even number"),
         ("model.operations", "[]", "operations=empty"),
-        ("data.name", "kitti", "Invalid enum value 'kitti'"),
+        ("data.name", "kitti", "unknown data set 'kitti'"),
         ("data.train_images", "-1", "at least 0"),
         ("data.height", "0", "at least 1"),
         ("data.workers", "-2", "at least 0"),
@@ -355,13 +352,13 @@ def test_a_static_row_stretches_with_the_number_of_layers():
 @pytest.mark.parametrize(("row", "source"), COMMON_ROWS.items())
 def test_a_common_row_names_its_source_and_has_no_paths_yet(row, source):
     common, fixed = ROWS[row], ROWS["network-fix"]
-    assert common.common == Common(source=source, share=0.5, fine_tune=False, source_key="")
+    assert common.common == CommonNetwork(source=source, share=0.5, fine_tune=False, source_key="")
     assert replace(common, row=fixed.row, title=fixed.title, common=None) == fixed
 
 
 def test_the_settings_of_a_common_row():
     made = with_settings(experiment("common-a"), {"common.share": "0.9", "common.fine_tune": "true"})
-    assert made.common == Common(source="dynamic-a", share=0.9, fine_tune=True)
+    assert made.common == CommonNetwork(source="dynamic-a", share=0.9, fine_tune=True)
     for key, value, message in (
         ("common.share", "1", "share from 0 to below 1"),
         ("common.share", "-0.1", "share from 0 to below 1"),
@@ -372,7 +369,7 @@ def test_the_settings_of_a_common_row():
     with pytest.raises(UsageError, match=r"unknown setting 'common\.share'"):
         with_settings(experiment("network-fix"), {"common.share": "0.9"})
     other = with_settings(experiment("network-fix"), {"common": '{"source": "dynamic-raw"}'})
-    assert other.common == Common(source="dynamic-raw")
+    assert other.common == CommonNetwork(source="dynamic-raw")
 
 
 @pytest.mark.parametrize("profile", ["demo", "full"])

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from torch.nn import functional as F
 
 from dynroute_core import InferenceEngine, Segmenter
-from dynroute_core.cost import OPEN, cost_table
+from dynroute_core.cell import OPEN
+from dynroute_core.cost import cost_table
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.model import module_name
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace, path_name

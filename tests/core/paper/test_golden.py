@@ -10,7 +10,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
+from dynroute_core.cell import CLOSED, DEAD, OPEN
+from dynroute_core.cost import cost_table
 from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from support.golden_files import (
     BUDGET_MACS,

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import dynroute_core
-from dynroute_core.cell import CellModule
-from dynroute_core.cost import CLOSED, DEAD, OPEN, cost_table
+from dynroute_core.cell import CLOSED, DEAD, OPEN, CellModule
+from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter, check_images, module_name
 from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace
 from support.sample_models import FIRM, images, mixed_model, set_gates, settled, shaken, small_config

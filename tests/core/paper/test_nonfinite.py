@@ -12,7 +12,7 @@ import torch
 from dynroute_core import train
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError, Watch
-from dynroute_core.runs.pipeline import Progress, run
+from dynroute_core.runs.pipeline import RunProgress, run
 from dynroute_core.runs.record import CHECKPOINT, read_curve, read_record, write_record
 from dynroute_core.system.errors import EXIT_FAILED
 from support.sample_records import sample_record
@@ -90,7 +90,7 @@ def test_batches_left_out_are_counted_across_an_interruption(
     curve = read_curve(whole.folder / "curve.csv")
     assert [point.iteration for point in curve] == [1, 5, 7], "the logged iteration 3 was left out"
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == ("train", 6):
             raise StopHere
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynroute_core.cell import OPEN
 from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
-from dynroute_core.cost import OPEN
 from dynroute_core.data.dataset import Sample
 from dynroute_core.evaluate import EvaluateConfig, as_input
-from dynroute_core.experiments import Common, Experiment, experiment, with_settings
+from dynroute_core.experiments import CommonNetwork, Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
 from dynroute_core.runs import common_networks as common_module
-from dynroute_core.runs import pipeline
 from dynroute_core.runs.common_networks import (
     OPEN_PATHS,
     OpenPaths,
@@ -26,7 +25,8 @@ from dynroute_core.runs.common_networks import (
     source_of,
     with_common_paths,
 )
-from dynroute_core.runs.pipeline import Progress, run
+from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.pipeline import RunProgress, run
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record, read_routes
 from dynroute_core.space import RoutingSpace, path_name
@@ -34,6 +34,7 @@ from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.report.comparable import changed_settings
 from dynroute_suite.report.flow import config_of
 from support.sample_models import images, mixed_model, shaken, small_config
+from support.sample_records import sample_record
 from support.sample_tiny_runs import TINY, StopHere, assert_same_run
 
 CPU = torch.device("cpu")
@@ -115,7 +116,7 @@ def test_counting_is_the_sum_over_single_images():
 
 def chosen_of(layers: int, **common: object) -> Experiment:
     chosen = with_settings(experiment("common-a", profile="smoke"), {"model.layers": str(layers)})
-    return replace(chosen, common=replace(Common(source="dynamic-a"), **common))
+    return replace(chosen, common=replace(CommonNetwork(source="dynamic-a"), **common))
 
 
 def counts_of(layers: int, images: int, opened: dict[str, int], passed_on: dict[str, int] | None = None) -> OpenPaths:
@@ -163,16 +164,18 @@ def test_counts_of_another_network_are_refused():
 def test_the_kept_cells_keep_their_weights_and_the_gates_are_dropped(tmp_path: Path):
     whole = shaken(Segmenter(small_config(layers=2, gate="small")))
     tensors = {f"model/{name}": tensor for name, tensor in whole.state_dict().items()}
-    save_snapshot(tmp_path / CHECKPOINT, Snapshot(tensors | {"momentum/x": torch.zeros(1)}, {}))
+    run = FinishedRun(tmp_path, sample_record(whole.config))
+    facts = {"key": run.record.key, "trained": True}
+    save_snapshot(tmp_path / CHECKPOINT, Snapshot(tensors | {"momentum/x": torch.zeros(1)}, facts))
     fixed = Segmenter(small_config(layers=2, gate="none", paths=("init>down", "0.1>keep", "1.1>keep")))
-    copy_weights(fixed, tmp_path / CHECKPOINT)
+    copy_weights(fixed, run)
     theirs = whole.state_dict()
     assert not any(".gate." in name for name in fixed.state_dict())
     for name, tensor in fixed.state_dict().items():
         assert torch.equal(tensor, theirs[name]), name
     wider = Segmenter(small_config(layers=2, gate="none", channels=8))
     with pytest.raises(BlockedError, match=r"lacks \d+ of the network's tensors, stem"):
-        copy_weights(wider, tmp_path / CHECKPOINT)
+        copy_weights(wider, run)
 
 
 # The whole way. Seconds.
@@ -191,12 +194,12 @@ def tiny_common(**more: str) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def source(smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
+def source(smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return run(dynamic(), data_root=smoke_streets, out=tmp_path_factory.mktemp("common"), device="cpu")
 
 
 @pytest.fixture(scope="module")
-def finished(source: pipeline.Run, smoke_streets: Path) -> pipeline.Run:
+def finished(source: FinishedRun, smoke_streets: Path) -> FinishedRun:
     return run(tiny_common(), data_root=smoke_streets, out=source.folder.parents[1], device="cpu")
 
 
@@ -256,7 +259,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, finished, source,
     """What was counted to the end is not counted again."""
     (tmp_path / "dynamic-a").symlink_to(source.folder.parent)
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == stop:
             raise KeyboardInterrupt
 
@@ -273,7 +276,7 @@ def test_fine_tuning_starts_from_the_sources_weights(finished, source, smoke_str
     assert tuned.folder != finished.folder
     assert config_of(tuned.record) == config_of(finished.record)
     started = Segmenter(config_of(tuned.record))
-    copy_weights(started, source.folder / CHECKPOINT)
+    copy_weights(started, source)
     anew, ended = (load_snapshot(one.folder / CHECKPOINT).tensors for one in (finished, tuned))
     name = "model/stem.0.conv.weight"
     begun = started.state_dict()["stem.0.conv.weight"]

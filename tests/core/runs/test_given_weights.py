@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from dynroute_core.checkpoint import Weights, load_snapshot
-from dynroute_core.data.loader import eval_samples, open_dataset
-from dynroute_core.evaluate import ForcedPaths, as_input, evaluate
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.loader import eval_samples
+from dynroute_core.evaluate import ForcedPaths, OnRoute, as_input, evaluate
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.model import Segmenter
-from dynroute_core.runs import pipeline
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.pipeline import plan, run
 from dynroute_core.runs.record import CHECKPOINT, read_curve, read_record
 from dynroute_core.space import RoutingSpace, path_name
@@ -25,7 +26,7 @@ from dynroute_suite.report.comparable import why_not_comparable
 HERE = {"device": "cpu"}
 
 
-def trained(run: pipeline.Run, experiment: Experiment) -> Segmenter:
+def trained(run: FinishedRun, experiment: Experiment) -> Segmenter:
     model = Segmenter(experiment.model).eval()
     tensors = load_snapshot(run.folder / CHECKPOINT).tensors
     model.load_state_dict({n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
@@ -33,7 +34,7 @@ def trained(run: pipeline.Run, experiment: Experiment) -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def released(finished: pipeline.Run, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(finished: FinishedRun, tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run's network in the released checkpoints' format."""
     path = tmp_path_factory.mktemp("download") / "model_final.pth"
     state = {original_name(name): tensor for name, tensor in trained(finished, tiny).state_dict().items()}
@@ -109,13 +110,13 @@ def test_a_forced_route_is_the_models_own(tiny, smoke_streets, finished, tmp_pat
     model = trained(finished, tiny)
     samples = eval_samples(open_dataset("streets", smoke_streets, "val"), 0)
     by_hand = evaluate(
-        lambda images: model(images, route=route, route_factors=factors),
+        OnRoute(model, route, factors),
         samples,
         tiny.evaluate,
         classes=tiny.model.classes,
         device=torch.device("cpu"),
     )
-    assert [image.paper_macs for image in record.images] == [image.paper_macs for image in by_hand.images]
+    assert [image.paper_macs for image in record.images] == [image.route.macs.paper for image in by_hand.images]
     hits = by_hand.confusion.diagonal().sum() / by_hand.confusion.sum()
     assert record.metrics.pixel_accuracy_percent == 100 * hits
     (mark,) = [mark for mark in record.marks if "forced route" in mark]
@@ -123,7 +124,7 @@ def test_a_forced_route_is_the_models_own(tiny, smoke_streets, finished, tmp_pat
     assert msgspec.convert(record.config, Experiment).evaluate == chosen.evaluate
 
 
-def test_a_forced_route_never_stands_beside_a_published_number(finished: pipeline.Run) -> None:
+def test_a_forced_route_never_stands_beside_a_published_number(finished: FinishedRun) -> None:
     record = read_record(finished.folder / "record.json")
     paper = replace(
         record,

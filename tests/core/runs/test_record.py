@@ -67,6 +67,21 @@ def test_the_label_names_profile_and_data(record):
 
 
 @pytest.mark.parametrize(
+    ("row", "weights", "marks"),
+    [
+        ("dynamic-a", None, ()),
+        ("dynamic-raw-imagenet", None, ("from scratch",)),
+        ("dynamic-raw-imagenet", {"file": "backbone.pth", "use": "start"}, ("started from backbone.pth",)),
+        ("a row of another version", None, ()),
+    ],
+)
+def test_a_row_that_starts_from_weights_is_marked_where_it_did_not(record, row, weights, marks):
+    run = replace(record, config=record.config | {"row": row, "weights": weights})
+    assert run.marks == marks
+    assert all(mark in run.label for mark in marks)
+
+
+@pytest.mark.parametrize(
     ("place", "value", "message"),
     [
         (("row",), 5, r"Expected `str`, got `int` - at `\$\.row`"),

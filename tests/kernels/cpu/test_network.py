@@ -12,7 +12,7 @@ import torch
 
 from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.engine.backend import BackendUnavailableError, folded
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 from dynroute_core.space import Cell
 from dynroute_kernels import BuildError, NativeNetwork, instruction_sets
 from dynroute_kernels.cpu import build, reference

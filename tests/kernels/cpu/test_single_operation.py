@@ -10,7 +10,7 @@ import torch
 
 from dynroute_core import Segmenter
 from dynroute_core.engine.backend import folded
-from dynroute_core.engine.native_backend import network_spec
+from dynroute_core.engine.network_spec import network_spec
 from dynroute_core.space import Cell
 from dynroute_kernels import NativeNetwork, NetworkSpec
 from dynroute_kernels.cpu import build, reference

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from dynroute_core.runs.finished import experiment_of
 from dynroute_core.runs.record import PLAN, RECORD, read_record, write_record
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_USAGE
 from dynroute_core.system.strict_json import to_json
@@ -31,7 +32,6 @@ from dynroute_suite.command.session import again, open_session, parser
 from dynroute_suite.command.summary import seeds_text
 from dynroute_suite.notebook.document import OWN, failure_of
 from dynroute_suite.notebook.sandbox import LOG, is_at_work
-from dynroute_suite.report.flow import experiment_of
 from dynroute_suite.status.runs import RunStatus, statuses
 from support.handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, whole
 from support.processes import wait_for

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 import reproduce
-from dynroute_core.checkpoint import Snapshot, load_snapshot, save_snapshot
+from dynroute_core.data.datasets import open_dataset
 from dynroute_core.data.labels import train_id_to_label_id
-from dynroute_core.data.loader import open_dataset
 from dynroute_core.evaluate import ForcedPaths, predict_image
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.runs import pipeline
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.pipeline import find_data
-from dynroute_core.runs.plan import Plan, plan
+from dynroute_core.runs.plan import RunPlan, plan
 from dynroute_core.runs.record import CHECKPOINT, Record
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.command import export as export_module
@@ -33,7 +33,6 @@ from dynroute_suite.command.export import (
     Target,
     export,
     file_name,
-    finished_model,
     parse_target,
 )
 from dynroute_suite.notebook import row as rows
@@ -71,12 +70,12 @@ def record(tiny: Experiment, streets: Path, out: Path) -> Record:
 
 
 @pytest.fixture
-def planned(tiny: Experiment, streets: Path, out: Path, record: Record) -> Plan:
+def planned(tiny: Experiment, streets: Path, out: Path, record: Record) -> RunPlan:
     return plan(tiny, data_root=streets, out=out)
 
 
 @pytest.fixture
-def write(streets: Path, planned: Plan, tmp_path: Path) -> Callable[..., Path]:
+def write(streets: Path, planned: RunPlan, tmp_path: Path) -> Callable[..., Path]:
     def call(**settings: bool) -> Path:
         return export(planned, Target(tmp_path / "to", "val"), data_root=streets, device=CPU, **settings)
 
@@ -94,11 +93,11 @@ def test_the_official_script_finds_and_scores_what_the_record_says(
 
 
 def test_files_are_the_networks_labels_at_the_images_size_as_label_ids(
-    write: Callable[..., Path], tiny: Experiment, planned: Plan, streets: Path
+    write: Callable[..., Path], tiny: Experiment, planned: RunPlan, streets: Path
 ) -> None:
     folder = write()
     dataset = open_dataset("streets", streets, "val")
-    model = finished_model(tiny, planned, CPU)
+    model = FinishedRun.open(planned.folder).model()
     assert sorted(os.listdir(folder)) == sorted([IMAGES, ARCHIVE, FACTS])
     assert sorted(os.listdir(folder / IMAGES)) == sorted(file_name(item.name) for item in dataset.items)
     for sample in dataset:
@@ -122,7 +121,7 @@ def test_the_zip_holds_the_same_files_and_the_same_bytes_each_time(write: Callab
     assert (write(force=True) / ARCHIVE).read_bytes() == before
 
 
-def test_facts_say_whose_predictions_these_are(write: Callable[..., Path], planned: Plan, record: Record) -> None:
+def test_facts_say_whose_predictions_these_are(write: Callable[..., Path], planned: RunPlan, record: Record) -> None:
     folder = write()
     facts = json.loads((folder / FACTS).read_text())
     assert folder.name == f"dynamic-a-{planned.folder.name}-val"
@@ -191,7 +190,7 @@ def test_a_forced_export_is_whole_by_its_name_at_every_moment(
     assert [path.name for path in (tmp_path / "to").iterdir()] == [folder.name]
 
 
-def test_what_a_killed_export_left_is_replaced(write: Callable[..., Path], tmp_path: Path, planned: Plan) -> None:
+def test_what_a_killed_export_left_is_replaced(write: Callable[..., Path], tmp_path: Path, planned: RunPlan) -> None:
     left = tmp_path / "to" / f".dynamic-a-{planned.folder.name}-val.tmp" / IMAGES
     left.mkdir(parents=True)
     (left / "half.png").write_bytes(b"x")
@@ -207,27 +206,13 @@ def test_a_full_disk_is_a_block_not_a_crash(
         write()
 
 
-# Weights
+# Runs that cannot be exported
 
 
-def test_weights_that_are_not_this_finished_runs_are_refused(tiny: Experiment, planned: Plan, tmp_path: Path) -> None:
-    elsewhere = Plan(tmp_path, planned.key, True, "")
-    with pytest.raises(BlockedError, match=r"is missing.*--force"):
-        finished_model(tiny, elsewhere, CPU)
-    good = load_snapshot(planned.folder / CHECKPOINT)
-    for facts in ({"key": "0" * 64}, {"trained": False}):
-        save_snapshot(tmp_path / CHECKPOINT, Snapshot(good.tensors, good.facts | facts))
-        with pytest.raises(BlockedError, match="not the finished run"):
-            finished_model(tiny, elsewhere, CPU)
-    save_snapshot(tmp_path / CHECKPOINT, Snapshot({}, good.facts))
-    with pytest.raises(BlockedError, match="does not hold this network"):
-        finished_model(tiny, elsewhere, CPU)
-
-
-def test_a_run_that_is_not_finished_has_no_export(planned: Plan, streets: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_finished_has_no_export(planned: RunPlan, streets: Path, tmp_path: Path) -> None:
     for folder, key in ((tmp_path, planned.key), (planned.folder, "0" * 64)):
         with pytest.raises(BlockedError):
-            export(Plan(folder, key, False, ""), Target(tmp_path, "val"), data_root=streets, device=CPU)
+            export(RunPlan(folder, key, False, ""), Target(tmp_path, "val"), data_root=streets, device=CPU)
 
 
 def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
@@ -251,7 +236,7 @@ def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, street
     [
         ("train=out", "cityscapes", "one of val, test"),
         ("val=", "cityscapes", "names no folder"),
-        ("test=out", "streets", "have no test split"),
+        ("test=out", "streets", "there is no test split"),
         ("out", "camvid", "CamVid has other classes"),
     ],
 )
@@ -269,7 +254,7 @@ def test_targets() -> None:
 def test_the_command_exports_a_finished_row(
     streets: Path,
     out: Path,
-    planned: Plan,
+    planned: RunPlan,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -14,9 +14,10 @@ import pytest
 
 import dynroute_core.runs.plan
 import reproduce
+from dynroute_core.data.datasets import DATASETS
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
-from dynroute_core.runs.plan import Plan, find_data
+from dynroute_core.runs.plan import RunPlan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import (
     EXIT_BLOCKED,
@@ -134,6 +135,7 @@ def test_help_and_refusals_come_without_torch() -> None:
     assert done.returncode == 0, done.stderr
     for option in ("--row", "--keep-going", "--json", "130 interrupted"):
         assert option in done.stdout
+    assert all(name in done.stdout for name in DATASETS)  # spelt out there: their modules take too long
 
 
 def test_list_shows_every_row_with_its_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,12 +188,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[
     def use(endings: dict[str, object]) -> list[str]:
         ran: list[str] = []
 
-        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> Plan:
+        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> RunPlan:
             if isinstance(ending := endings.get(f"plan {experiment.row}"), DynrouteError):
                 raise ending
-            return Plan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
+            return RunPlan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
 
-        def run_row(experiment: Experiment, plan: Plan, options: rows.Options) -> Outcome:
+        def run_row(experiment: Experiment, plan: RunPlan, options: rows.Options) -> Outcome:
             ran.append(experiment.row)
             if isinstance(ending := endings[experiment.row], DynrouteError):
                 raise ending
@@ -264,7 +266,7 @@ def test_a_common_network_is_planned_after_its_source_has_run(
     noted = stand_in({"dynamic-a": FAILED, "common-a": FAILED})
     plan = dynroute_core.runs.plan.plan
 
-    def noting(experiment: Experiment, **how: object) -> Plan:
+    def noting(experiment: Experiment, **how: object) -> RunPlan:
         noted.append(f"plan {experiment.row}")
         return plan(experiment, **how)  # type: ignore[arg-type]
 

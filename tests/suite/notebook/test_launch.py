@@ -20,7 +20,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from dynroute_core.runs.plan import Plan
+from dynroute_core.runs.plan import RunPlan
 from dynroute_core.runs.record import RECORD, write_record
 from dynroute_core.system.errors import (
     EXIT_BLOCKED,
@@ -523,7 +523,7 @@ def test_launch_imports_neither_papermill_nor_nbformat() -> None:
 
 
 def test_a_record_of_another_key_is_no_success(tmp_path: Path) -> None:
-    planned = Plan(tmp_path, "a" * 64, False, "there is no record yet")
+    planned = RunPlan(tmp_path, "a" * 64, False, "there is no record yet")
     with pytest.raises(DynrouteError, match="is missing, planned was") as raised:
         rows.checked_record(planned)
     assert raised.value.exit_code == EXIT_FAILED

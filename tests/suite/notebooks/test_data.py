@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynroute_core.data.loader import open_dataset
+from dynroute_core.data.datasets import open_dataset
 from dynroute_core.experiments import experiment
 from dynroute_core.runs.plan import find_data
 from dynroute_suite.figures.data import count_pixels, count_words

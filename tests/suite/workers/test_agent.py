@@ -18,7 +18,7 @@ from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
-from dynroute_core.runs.pipeline import Progress, Run
+from dynroute_core.runs.pipeline import FinishedRun, RunProgress
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_curve, read_record
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
 from dynroute_suite.workers import agent as elastic
@@ -64,15 +64,15 @@ def tiny() -> Experiment:
 @pytest.fixture(scope="module")
 def finished(
     tiny: Experiment, smoke_streets: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Run, list[Progress]]:
-    said: list[Progress] = []
+) -> tuple[FinishedRun, list[RunProgress]]:
+    said: list[RunProgress] = []
     out = tmp_path_factory.mktemp("two")
     return elastic.run(tiny, data_root=smoke_streets, out=out, device="cpu", processes=2, report=said.append), said
 
 
 @pytest.mark.slow
 def test_two_processes_leave_one_record(
-    finished: tuple[Run, list[Progress]], tiny: Experiment, smoke_streets: Path
+    finished: tuple[FinishedRun, list[RunProgress]], tiny: Experiment, smoke_streets: Path
 ) -> None:
     run, said = finished
     record = read_record(run.folder / RECORD)
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_in_one_process(tiny, smoke_st
 
 @pytest.mark.slow
 def test_another_number_of_processes_goes_on_and_is_recorded(tiny, smoke_streets, tmp_path):
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if progress.phase == "train" and progress.done >= 4:
             raise KeyboardInterrupt
 
@@ -202,7 +202,7 @@ AGENT = """
 import sys
 from pathlib import Path
 from dynroute_core.experiments import experiment, with_settings
-from dynroute_suite.notebook import elastic
+from dynroute_suite.workers import agent as elastic
 settings = {"model.layers": "3", "train.iterations": "100000", "train.log_every": "1"}
 elastic.run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root=Path(sys.argv[1]),
             out=Path(sys.argv[2]), device="cpu", processes=2, report=lambda seen: print(seen.phase, flush=True))

@@ -113,14 +113,14 @@ def wheels(canvas: Canvas, pose: Pose, places: Sequence[float], half: float, rad
         for across in (-half + 0.13, half - 0.13):
             tyre = [
                 (points, colour, material)
-                for points, colour, material in _shifted(
+                for points, colour, material in _shift(
                     box((along - radius * 0.8, along + radius * 0.8), (0.0, radius * 2), 0.12, RUBBER), across
                 )
             ]
             paint_part(canvas, pose, tyre, 0.8)
 
 
-def _shifted(faces: Sequence[Face], across: float) -> list[Face]:
+def _shift(faces: Sequence[Face], across: float) -> list[Face]:
     return [([(a, y, r + across) for a, y, r in points], c, m) for points, c, m in faces]
 
 

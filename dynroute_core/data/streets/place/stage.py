@@ -6,7 +6,7 @@ from typing import Protocol
 
 from dynroute_core.data.streets.canvas import Canvas
 from dynroute_core.data.streets.dice import Dice
-from dynroute_core.data.streets.plan import Plan
+from dynroute_core.data.streets.plan import ScenePlan
 
 
 class Painter(Protocol):
@@ -27,7 +27,7 @@ def alike(painter: Painter, look: int) -> Painter:
 class Stage:
     """Collects painters with their distance. `clear` is the z before which nothing is placed at random."""
 
-    def __init__(self, plan: Plan, dice: Dice, clear: float) -> None:
+    def __init__(self, plan: ScenePlan, dice: Dice, clear: float) -> None:
         self.plan, self.dice, self.clear = plan, dice, clear
         self._behind: list[tuple[float, int, Painter, Dice]] = []
         self._street: list[tuple[float, int, Painter, Dice]] = []

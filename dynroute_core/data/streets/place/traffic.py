@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dynroute_core.data.streets.canvas import Canvas
 from dynroute_core.data.streets.dice import Dice
-from dynroute_core.data.streets.paint.cars import paint_car
 from dynroute_core.data.streets.paint.ground import KERB
-from dynroute_core.data.streets.paint.heavy import paint_bus, paint_trailer, paint_train, paint_truck
 from dynroute_core.data.streets.paint.riders import paint_bicycle, paint_motorcycle, paint_rider
 from dynroute_core.data.streets.paint.solids import Pose
+from dynroute_core.data.streets.paint.vehicles import paint_bus, paint_car, paint_trailer, paint_train, paint_truck
 from dynroute_core.data.streets.place.stage import Stage
 
 LENGTHS = {"car": 4.6, "bus": 11.5, "truck": 8.5, "train": 27.0, "caravan": 5.2, "trailer": 2.6}
