@@ -146,7 +146,8 @@ class Attempt:
 
     def _take(self, weights: Weights) -> None:
         """Begins with weights from a file. To evaluate, that is all: what is saved is the same in our own format."""
-        self.say(Progress("data", 1, 1, give_weights(self.model, Path(weights.file), use=weights.use)))
+        taken = give_weights(self.model, Path(weights.file), use=weights.use)
+        self.say(Progress("data", 1, 1, taken.words))
         if weights.use == "evaluate":
             self.trained = True
             self._save()

@@ -189,6 +189,14 @@ def test_convert_writes_plain_safetensors(released: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.suite
+def test_convert_keeps_the_head_whatever_the_file_is_called(released: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "backbone alone.pth", tmp_path / "plain.safetensors"
+    source.write_bytes(released.read_bytes())
+    assert call("--weights", str(source), "--convert", str(target)) == EXIT_DONE
+    give_weights(Segmenter(CHOSEN.model), target, use="evaluate")
+
+
+@pytest.mark.suite
 @pytest.mark.slow
 def test_init_trains_from_a_backbone(released: Path, trained: Answer, tmp_path: Path) -> None:
     state = torch.load(released, weights_only=True)["model"]
