@@ -16,9 +16,10 @@ from pathlib import Path
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs.attempt import Attempt, Progress, Report
+from dynroute_core.runs.attempt import Attempt
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
 from dynroute_core.runs.plan import Plan, find_data, ingredients, open_data, plan, plan_opened, require_route, settled
+from dynroute_core.runs.progress import Progress, Report
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES, Record, read_record
 from dynroute_core.system.files import remove_stale, write_whole
 from dynroute_core.system.locks import locked
@@ -56,7 +57,7 @@ def run(
     team: Team = ALONE,
 ) -> Run:
     """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
-    team: the processes that call this together, of which the first alone writes files (`launch.elastic` starts them).
+    team: the processes that call this together, of which the first alone writes files (`workers.agent` starts them).
 
     Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
     NonFiniteLossError, and KeyboardInterrupt on SIGINT and SIGTERM, after writing a checkpoint.

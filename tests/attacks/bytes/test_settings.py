@@ -20,7 +20,7 @@ from dynroute_core.settings import setting_names
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_suite.command.session import parser
-from dynroute_suite.notebook.child import Parameter, plain_parameter
+from dynroute_suite.notebook.request import Parameter, plain_parameter
 from support.damage import SEED, bounded
 
 BASE = experiment("common-a", profile="smoke")
