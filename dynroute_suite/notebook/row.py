@@ -12,7 +12,7 @@ from dynroute_core.runs.marks import forced_route, given_weights
 from dynroute_core.runs.record import RECORD, Record, read_record
 from dynroute_core.runs.recording import recorded_config
 from dynroute_core.system.errors import DynrouteError
-from dynroute_suite.notebook import document as notebook
+from dynroute_suite.notebook import document
 from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def is_fresh(plan: Plan) -> bool:
     """Whether nothing is to be done: a finished record with the planned key, and a notebook made from it as it is."""
     if not plan.finished:
         return False
-    made = notebook.stamp_of(plan.folder / DONE_NOTEBOOK)
+    made = document.stamp_of(plan.folder / DONE_NOTEBOOK)
     return bool(made) and made == stamp(plan.folder)
 
 
