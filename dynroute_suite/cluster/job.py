@@ -108,7 +108,7 @@ def _run(command: Command, here: str) -> int:
             cwd=here,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            preexec_fn=_deaf_to_the_queue,
+            preexec_fn=_ignore_sigusr2,
         )
         _at_work.append(process)
         try:
@@ -125,7 +125,7 @@ def _run(command: Command, here: str) -> int:
     return process.returncode
 
 
-def _deaf_to_the_queue() -> None:
+def _ignore_sigusr2() -> None:
     """In the new process: SLURM sends SIGUSR2 to all processes of a job, and most would die of it."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 

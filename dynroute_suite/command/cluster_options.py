@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import torch
 
 from dynroute_core.system.errors import BlockedError, UsageError, suggest
 
@@ -148,6 +149,4 @@ def _whole(parameters: Mapping[str, object], key: str, default: int) -> int:
 
 def _gpus_here() -> int:
     """submitit hides the GPUs from a local job that does not ask for them."""
-    import torch
-
     return torch.cuda.device_count()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dynroute_core.cell import RouteFactors
 from dynroute_core.evaluate import ForcedPaths
 from dynroute_core.experiments import Experiment, with_settings
+from dynroute_core.runs.plan import Plan
 from dynroute_core.runs.record import RECORD, ROUTES, read_record
 from dynroute_core.runs.route_files import IMAGE_PREFIX, find_route
 from dynroute_core.space import ModelConfig, RoutingSpace, path_name
 from dynroute_core.system.errors import UsageError
-
-if TYPE_CHECKING:
-    from dynroute_core.runs.plan import Plan
-    from dynroute_suite.notebook.row import Options
+from dynroute_suite.notebook.row import Options
 
 
 @dataclass(frozen=True)

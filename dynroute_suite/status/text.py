@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dynroute_core.system.errors import UsageError, suggest
-from dynroute_suite.command.session import profile_of, rows_of, seeds_of
-from dynroute_suite.command.summary import aligned, seeds_text, shown
+from dynroute_suite.command.options import profile_of, rows_of, seeds_of
+from dynroute_suite.command.summary import aligned, shown
 from dynroute_suite.status.runs import UNFINISHED, RunStatus, expected, records, statuses
 
 
@@ -24,13 +24,14 @@ def statuses_of(arguments: Namespace) -> list[RunStatus]:
     found = statuses(arguments.out.expanduser().resolve())
     if not (arguments.row or arguments.all):
         return found
-    from dynroute_core.experiments import ROWS
+    from dynroute_core.experiments import ROWS  # needs torch, which takes seconds
 
     for row in arguments.row:
         if row not in ROWS:
             raise suggest("row", row, ROWS)
     profile, data = profile_of(arguments), arguments.data.partition("=")[0]
-    return expected(found, [(row, profile, data, seed) for row in rows_of(arguments) for seed in seeds_of(arguments)])
+    rows, seeds = rows_of(arguments, ROWS), seeds_of(arguments)
+    return expected(found, [(row, profile, data, seed) for row in rows for seed in seeds])
 
 
 def status_json(found: Sequence[RunStatus]) -> list[dict[str, object]]:
@@ -57,9 +58,9 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
     counts = Counter(status.state for status in found)
     text.append(", ".join(f"{count} {state}" for state, count in counts.items()))
     if not any(status.state in UNFINISHED for status in found) and (finished := records(found)):
-        from dynroute_suite.report.tables import terminal_table
+        from dynroute_suite.command.tables import finished_lines
 
-        text += ["", terminal_table(finished), seeds_text(finished)]
+        text += finished_lines(finished)
     return "\n".join(text).rstrip()
 
 

@@ -10,13 +10,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dynroute_suite.command.options import check, parser
+from dynroute_suite.command.session import Session, open_session
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
 DEADLINE_S = 240.0
-
-
 SMOKE = ("--profile", "smoke", "--device", "cpu")
+
+
+def session_of(*words: str) -> Session:
+    """What the command would do, with these words."""
+    arguments = parser("").parse_args(words)
+    check(arguments)
+    return open_session(arguments)
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-import dynroute_core.runs.plan
 import reproduce
+from dynroute_core.cell import RouteFactors
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.plan import Plan, find_data
@@ -27,16 +28,11 @@ from dynroute_core.system.errors import (
     BlockedError,
     DynrouteError,
 )
-from dynroute_suite.command.session import open_session, parser
-from dynroute_suite.notebook import row as rows
+from dynroute_suite.command import run
+from dynroute_suite.command.options import ROUTE_FACTORS
+from dynroute_suite.notebook.row import Options, parameters
 from dynroute_suite.notebook.supervisor import Outcome
-from support.commands import DEADLINE_S, ROOT, SMOKE, interrupt, start
-
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command changes the working directory; this puts it back after each test."""
-    monkeypatch.chdir(ROOT)
+from support.commands import DEADLINE_S, ROOT, SMOKE, interrupt, session_of, start
 
 
 def call(*words: str) -> int:
@@ -191,16 +187,15 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[
                 raise ending
             return Plan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
 
-        def run_row(experiment: Experiment, plan: Plan, options: rows.Options) -> Outcome:
+        def run_row(experiment: Experiment, plan: Plan, options: Options) -> Outcome:
             ran.append(experiment.row)
             if isinstance(ending := endings[experiment.row], DynrouteError):
                 raise ending
             assert isinstance(ending, Outcome)
             return ending
 
-        monkeypatch.setattr(dynroute_core.runs.plan, "find_data", lambda config, given, **_: tmp_path)
-        monkeypatch.setattr(dynroute_core.runs.plan, "plan", plan)
-        monkeypatch.setattr(rows, "run_row", run_row)
+        monkeypatch.setattr(run, "plan", plan)
+        monkeypatch.setattr(run, "run_row", run_row)
         return ran
 
     return use
@@ -262,13 +257,13 @@ def test_a_common_network_is_planned_after_its_source_has_run(
 ) -> None:
     words = ("--row", "common-a", "--row", "dynamic-a", *SMOKE, "--json")
     noted = stand_in({"dynamic-a": FAILED, "common-a": FAILED})
-    plan = dynroute_core.runs.plan.plan
+    plan = run.plan
 
     def noting(experiment: Experiment, **how: object) -> Plan:
         noted.append(f"plan {experiment.row}")
         return plan(experiment, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(dynroute_core.runs.plan, "plan", noting)
+    monkeypatch.setattr(run, "plan", noting)
     assert call(*words, "--keep-going") == EXIT_FAILED
     assert noted == ["plan dynamic-a", "dynamic-a", "plan common-a", "common-a"]
     noted.clear()
@@ -290,15 +285,15 @@ def test_an_interrupt_stops_even_with_keep_going(
 def test_options_reach_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["--row", "dynamic-c", *SMOKE, "--set", "train.batch=3", "train.lr=0.5", "--timeout", "1.5", "--force"]
     monkeypatch.chdir(tmp_path)
-    session = open_session(parser("").parse_args([*words, "--data", "streets=here", "--out", "there"]))
+    session = session_of(*words, "--data", "streets=here", "--out", "there")
     (experiment,) = session.experiments
     assert (experiment.train.batch, experiment.train.lr) == (3, 0.5)
     assert session.options.timeout_s == 90
     assert (session.options.data_root, session.options.out) == (tmp_path / "here", tmp_path / "there")
-    given = rows.parameters(experiment, session.options)
+    given = parameters(experiment, session.options)
     assert given["settings"] == {"train.batch": "3", "train.lr": "0.5"}
     assert (given["force"], given["device"], given["out"]) == (True, "cpu", str(tmp_path / "there"))
-    assert rows.parameters(experiment, replace(session.options, out=ROOT / "runs"))["out"] == "runs"
+    assert parameters(experiment, replace(session.options, out=ROOT / "runs"))["out"] == "runs"
 
 
 # With the real pipeline: seconds per run
@@ -358,16 +353,11 @@ def test_an_error_of_the_pipeline_keeps_its_exit_code_through_the_kernel(tmp_pat
 
 
 def test_generated_data_are_beside_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    session = open_session(parser("").parse_args(["--row", "dynamic-c", *SMOKE]))
+    session = session_of("--row", "dynamic-c", *SMOKE)
     assert find_data(session.experiments[0].data, None).parent == ROOT / "data"
 
 
 def test_route_factors_are_those_of_the_cells():
-    from typing import get_args
-
-    from dynroute_core.cell import RouteFactors
-    from dynroute_suite.command.session import ROUTE_FACTORS
-
     assert get_args(RouteFactors) == ROUTE_FACTORS
 
 

@@ -40,12 +40,6 @@ WORDS = (
 CHOSEN = with_settings(experiment("dynamic-c", profile="smoke"), SETTINGS)
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command changes the working directory; this puts it back after each test."""
-    monkeypatch.chdir(ROOT)
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a command said: its code, the one row's result, the page's cells as text."""

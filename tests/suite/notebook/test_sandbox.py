@@ -1,4 +1,4 @@
-"""What a killed command leaves: a log that is still written, and temporary files."""
+"""What runs leave in the file system while they are at work, and what killed commands leave behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from dynroute_core.system.errors import (
     BlockedError,
 )
-from dynroute_suite.notebook.sandbox import LOG, open_log, scratch_folder
+from dynroute_suite.notebook.sandbox import LOG, is_at_work, open_log, scratch_folder
 
 
 def test_what_a_killed_command_left_at_work_is_waited_for(
@@ -51,3 +51,11 @@ def test_scratch_folders_of_killed_commands_are_removed(tmp_path: Path, monkeypa
         with scratch_folder() as other:
             assert used.exists() and other.exists() and foreign.exists() and not left.exists()
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_looking_at_a_lock_is_no_reason_for_a_run_to_fail(tmp_path: Path) -> None:
+    assert not is_at_work(tmp_path)
+    with open_log(tmp_path):
+        assert is_at_work(tmp_path)
+    (tmp_path / ".lock").touch()
+    assert not is_at_work(tmp_path)
