@@ -30,16 +30,16 @@ class RouteChoice:
             raise UsageError(f"--route-factors gate: {experiment.row} has no gates. Give one, or another row.")
         later = self.text.startswith(IMAGE_PREFIX) or experiment.common is not None  # known once the row has run
         if not later:
-            self._forced(experiment.model, None)
+            self._forced_paths(experiment.model, None)
 
-    def of(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
+    def evaluation(self, experiment: Experiment, plan: Plan, options: Options) -> tuple[Experiment, Options]:
         """The evaluation of a finished run of `experiment` on the route, as an experiment and its options.
 
         Its plan finds the run's weights. Raises UsageError and BlockedError as `find_route`.
         """
         config = read_record(plan.folder / RECORD).config
-        model = with_settings(experiment, {"common": "null"} | _paths_of(config)).model
-        forced = {"evaluate.route": json.dumps(asdict(self._forced(model, plan.folder / ROUTES)))}
+        model = with_settings(experiment, {"common": "null"} | _paths_setting(config)).model
+        forced = {"evaluate.route": json.dumps(asdict(self._forced_paths(model, plan.folder / ROUTES)))}
         return with_settings(experiment, forced), replace(options, settings=dict(options.settings) | forced)
 
     def _name(self) -> str:
@@ -47,14 +47,14 @@ class RouteChoice:
         before, mark, image = self.text.partition("#")
         return Path(before).name + mark + image
 
-    def _forced(self, model: ModelConfig, routes: Path | None) -> ForcedPaths:
+    def _forced_paths(self, model: ModelConfig, routes: Path | None) -> ForcedPaths:
         space = RoutingSpace.of(model)
         route = find_route(self.text, space, routes=routes)
         paths = tuple(path_name(path) for path in space.all_paths if path in route)
         return ForcedPaths(name=self._name(), paths=paths, factors=self.factors)
 
 
-def _paths_of(config: dict[str, object]) -> dict[str, str]:
+def _paths_setting(config: dict[str, object]) -> dict[str, str]:
     """The paths of the network that a record's run had: a common network's are known to its record only."""
     model = config.get("model")
     paths = model.get("paths") if isinstance(model, dict) else None

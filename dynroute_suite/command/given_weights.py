@@ -13,7 +13,7 @@ from dynroute_core.weights.files import TakenWeights, give_weights, save_weights
 CONVERTED = ".safetensors"
 
 
-def fitted(chosen: Experiment) -> tuple[Segmenter, TakenWeights]:
+def fit_weights(chosen: Experiment) -> tuple[Segmenter, TakenWeights]:
     """The row's network with its given weights, and what came from the file. Raises BlockedError."""
     assert chosen.weights is not None
     model = Segmenter(chosen.model)
@@ -35,6 +35,6 @@ def convert(chosen: Experiment, target: Path) -> str:
     """
     if chosen.weights is None or target.suffix != CONVERTED:
         raise UsageError(f"--convert {target}: give a name ending in {CONVERTED}, and --weights or --init FILE.")
-    model, taken = fitted(chosen)
+    model, taken = fit_weights(chosen)
     save_weights(target, model, head=taken.head)
     return f"{taken.words}, {target.stat().st_size / 2**20:.1f} MB by our names"

@@ -12,7 +12,7 @@ from dynroute_suite.command.export import Target, export
 from dynroute_suite.command.forced_route import RouteChoice
 from dynroute_suite.command.options import ROOT
 from dynroute_suite.command.session import Session
-from dynroute_suite.command.summary import RowResult, not_started, shown, with_numbers
+from dynroute_suite.command.summary import RowResult, not_started, short_path, with_numbers
 from dynroute_suite.notebook.row import checked_record, is_fresh, run_row
 from dynroute_suite.notebook.sandbox import LOG
 from dynroute_suite.notebook.supervisor import Outcome
@@ -53,20 +53,20 @@ def run_rows(session: Session) -> list[RowResult]:
             planned[name] = plan_row(session, experiment)
         if isinstance(row := planned[name], RowResult):
             continue
-        own[name], *more = ran = _run_whole(session, experiment, row)
+        own[name], *more = ran = _run_and_export(session, experiment, row)
         forced += more
         if ran[-1].exit_code == EXIT_INTERRUPTED or (ran[-1].exit_code and not session.arguments.keep_going):
             break
-    return [own.get(name) or _without_run(each, planned.get(name)) for name, each in named.items()] + forced
+    return [own.get(name) or _result_without_run(each, planned.get(name)) for name, each in named.items()] + forced
 
 
-def _without_run(experiment: Experiment, planned: Planned | None) -> RowResult:
+def _result_without_run(experiment: Experiment, planned: Planned | None) -> RowResult:
     return planned if isinstance(planned, RowResult) else not_started(experiment, planned)
 
 
-def _run_whole(session: Session, experiment: Experiment, own: Plan) -> list[RowResult]:
+def _run_and_export(session: Session, experiment: Experiment, own: Plan) -> list[RowResult]:
     """Runs one row, evaluates it on the forced route where one is asked for, and exports the last: a result each."""
-    results = [_run(session, experiment, own)]
+    results = [_run_one(session, experiment, own)]
     last = own
     if session.route and results[0].record:
         last, forced = _run_forced(session, experiment, own, session.route)
@@ -76,7 +76,7 @@ def _run_whole(session: Session, experiment: Experiment, own: Plan) -> list[RowR
     return results
 
 
-def _run(session: Session, experiment: Experiment, planned: Plan) -> RowResult:
+def _run_one(session: Session, experiment: Experiment, planned: Plan) -> RowResult:
     """Runs one row and says how it went."""
     result = not_started(experiment, planned)
     forced = session.options.force
@@ -105,9 +105,9 @@ def _run(session: Session, experiment: Experiment, planned: Plan) -> RowResult:
 def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:
     lines = [f"{result.row}: {outcome.message}"]
     if outcome.notebook:
-        lines.append(f"  notebook so far  {shown(str(outcome.notebook), ROOT)}")
+        lines.append(f"  notebook so far  {short_path(str(outcome.notebook), ROOT)}")
     if outcome.state == "failed" and outcome.exit_code == EXIT_FAILED:
-        lines.append(f"  output           {shown(result.log, ROOT)}")
+        lines.append(f"  output           {short_path(result.log, ROOT)}")
         lines.append("  next             read the end of that output; the same command tries again")
     session.say("\n".join(lines))
 
@@ -118,11 +118,11 @@ def _run_forced(session: Session, experiment: Experiment, own: Plan, choice: Rou
     With --keep-going, one that cannot start has the row's own plan.
     """
     try:
-        evaluated, options = choice.of(experiment, own, session.options)
+        evaluated, options = choice.evaluation(experiment, own, session.options)
         planned = plan(evaluated, data_root=options.data_root, out=options.out, force=options.force)
     except DynrouteError as error:
         return own, replace(_refuse(session, experiment, error), route=choice.text)
-    return planned, replace(_run(replace(session, options=options), evaluated, planned), route=choice.text)
+    return planned, replace(_run_one(replace(session, options=options), evaluated, planned), route=choice.text)
 
 
 def _export(session: Session, result: RowResult, planned: Plan, target: Target) -> RowResult:
@@ -139,7 +139,7 @@ def _export(session: Session, result: RowResult, planned: Plan, target: Target) 
     except DynrouteError as error:
         session.say(f"{result.row}: {error}")
         return replace(result, state="blocked", exit_code=error.exit_code, message=str(error))
-    session.say(f"{result.row}: {target.split} predictions in {shown(str(folder), ROOT)}")
+    session.say(f"{result.row}: {target.split} predictions in {short_path(str(folder), ROOT)}")
     return replace(result, export=str(folder))
 
 
@@ -185,5 +185,5 @@ def _intention(session: Session, experiment: Experiment, planned: Plan) -> Inten
         reason += "; its notebook is made anew"
     folder = str(planned.folder)
     then = f"\n  then evaluate it on {session.route.text}" if session.route else ""
-    session.say(f"{session.name(experiment)}: would {would}, {reason}\n  {shown(folder, ROOT)}{then}")
+    session.say(f"{session.name(experiment)}: would {would}, {reason}\n  {short_path(folder, ROOT)}{then}")
     return Intention(row=experiment.row, would=would, reason=reason, folder=folder, key=planned.key)

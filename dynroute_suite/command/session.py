@@ -15,7 +15,7 @@ from dynroute_core.system.machine import pick_device
 from dynroute_suite.command.cluster_options import ClusterChoice, cluster_choice
 from dynroute_suite.command.export import Target, parse_target
 from dynroute_suite.command.forced_route import RouteChoice
-from dynroute_suite.command.given_weights import fitted
+from dynroute_suite.command.given_weights import fit_weights
 from dynroute_suite.command.options import data_of, profile_of, rows_of, seeds_of, settings_of, weights_setting
 from dynroute_suite.notebook.row import Options
 
@@ -78,7 +78,7 @@ def _experiments(arguments: Namespace) -> tuple[Experiment, ...]:
     ]
     for each in chosen:
         if each.weights is not None and each.common is None:  # else its tensors are known only when it runs
-            fitted(each)
+            fit_weights(each)
     return tuple(sorted(chosen, key=lambda each: (each.seed, each.common is not None)))
 
 

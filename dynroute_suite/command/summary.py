@@ -76,7 +76,7 @@ def exit_code(results: Sequence[RowResult]) -> int:
     return next((worst for worst in _WORST_FIRST if worst in codes), EXIT_DONE)
 
 
-def aligned(table: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:
+def align_columns(table: Sequence[Sequence[str]], *, right: Collection[int]) -> list[str]:
     """Lines of words as columns of one width each, those in `right` aligned there."""
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return [
@@ -88,7 +88,7 @@ def aligned(table: Sequence[Sequence[str]], *, right: Collection[int]) -> list[s
     ]
 
 
-def shown(path: str, root: Path) -> str:
+def short_path(path: str, root: Path) -> str:
     """A path as a person wants to read it."""
     whole = Path(path)
     return str(whole.relative_to(root)) if whole.is_relative_to(root) else path

@@ -9,7 +9,7 @@ from pathlib import Path
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.record import Record
-from dynroute_suite.command.summary import RowResult, aligned, shown
+from dynroute_suite.command.summary import RowResult, align_columns, short_path
 from dynroute_suite.report.numbers import gmacs, percent, significant
 from dynroute_suite.report.results import Committed
 from dynroute_suite.report.seeds import by_setting
@@ -26,7 +26,10 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
         on = (f" seed {result.seed}" if several else "") + (f" on {result.route}" if result.route else "")
         lines.append(f"{result.row}{on}: {result.state}")
         if result.record:
-            lines += [f"  notebook  {shown(result.notebook, root)}", f"  record    {shown(result.record, root)}"]
+            lines += [
+                f"  notebook  {short_path(result.notebook, root)}",
+                f"  record    {short_path(result.record, root)}",
+            ]
     return "\n".join(lines)
 
 
@@ -50,7 +53,7 @@ def seeds_text(records: Sequence[Record]) -> str:
         lines.append([*names, *miou, *cost, ", ".join(str(run.record.seed) for run in same.runs)])
     if len(lines) == 1:
         return ""
-    rows = aligned(lines, right={3, 4, 5, 6, 7})
+    rows = align_columns(lines, right={3, 4, 5, 6, 7})
     return "\n".join([*rows, "Mean and standard deviation (n − 1) over seeds.", ""])
 
 
@@ -80,5 +83,5 @@ def published_text() -> str:
         budget = f"{row['budget_target']} (weight {row['budget_weight']})" if row["budget_target"] else "none"
         numbers = ["–" if row[name] is None else f"{row[name]:.1f}" for name in _PUBLISHED]
         table.append([str(row[name]) for name in ("row", "title", "gate", "layers")] + [budget, *numbers])
-    lines = aligned(table, right=set(range(5, len(table[0]))))
+    lines = align_columns(table, right=set(range(5, len(table[0]))))
     return "\n".join([*lines, "", "Published on Cityscapes val at 1024×2048; one multiply-accumulate counts one."])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dynroute_suite.notebook.messages import Failure, leave_failure, read_request
 from dynroute_suite.notebook.request import NotebookRequest
-from dynroute_suite.notebook.sandbox import in_use
+from dynroute_suite.notebook.sandbox import keep_scratch
 
 
 def main(folder: Path) -> int:
@@ -34,7 +34,7 @@ def main(folder: Path) -> int:
 
 def _execute(folder: Path) -> Failure | None:
     try:
-        with in_use(folder):
+        with keep_scratch(folder):
             from dynroute_suite.notebook import execution  # papermill takes a second: the folder is held before
 
             return execution.execute(read_request(folder, NotebookRequest), folder)

@@ -41,7 +41,7 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     threading.Thread(target=_end_with_supervisor, args=(kernel,), daemon=True).start()
     try:
         papermill.execute_notebook(
-            _escaped(request.notebook),
+            _escape_braces(request.notebook),
             str(folder / EXECUTED),
             parameters=parameters,
             kernel_name=request.kernel,
@@ -65,7 +65,7 @@ def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Pa
 
     papermill itself only warns of a name it does not know, and runs on with the default. Raises UsageError.
     """
-    declared = papermill.inspect_notebook(_escaped(str(notebook)))
+    declared = papermill.inspect_notebook(_escape_braces(str(notebook)))
     for name in given:
         if name not in declared:
             raise suggest(f"parameter of {notebook.name}", name, declared)
@@ -83,7 +83,7 @@ def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Pa
     return {name: plain_parameter(given[name], name) for name in declared}
 
 
-def _escaped(path: str) -> str:
+def _escape_braces(path: str) -> str:
     """papermill formats paths with the parameters."""
     return path.replace("{", "{{").replace("}", "}}")
 

@@ -29,7 +29,7 @@ from dynroute_suite.notebook.progress import Display
 from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, plain_parameter
 from dynroute_suite.notebook.sandbox import (
     LOOK_EVERY_S,
-    collected_signals,
+    collect_signals,
     environment,
     open_log,
     scratch_folder,
@@ -68,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How it ended.
+    """How the run of a notebook ended.
 
     error: the exception's name, "" where none. message: for the user, empty when done. notebook: the file that was
     written. interrupted: a signal came, whatever the state.
@@ -84,16 +84,16 @@ class Outcome:
 
 
 def execute(
-    job: Job, *, check: Callable[[], None], stamp: Callable[[], str], display: Display | None = None
+    job: Job, *, check: Callable[[], object], stamp: Callable[[], str], display: Display | None = None
 ) -> Outcome:
-    """Runs the notebook to its end, or to the user's; leaves `row.ipynb` or `failed.ipynb`, and `log.txt`.
+    """Runs the notebook until it ends or is stopped; leaves `row.ipynb` or `failed.ipynb`, and `log.txt`.
 
     check raises a DynrouteError where the run did not leave what it should. stamp is called after it, for the
     notebook's metadata. Must run in the main thread (it installs signal handlers, and puts the old ones back).
     Raises BlockedError where another process runs in the same folder, or the disk is full.
     """
     began = time.monotonic()
-    with open_log(job.folder) as log, scratch_folder() as scratch, collected_signals() as received:
+    with open_log(job.folder) as log, scratch_folder() as scratch, collect_signals() as received:
         remove_stale(job.folder, (DONE_NOTEBOOK, FAILED_NOTEBOOK))
         reason, status = _run_child(job, scratch, log, received, display or Display(name=job.name))
         failure = _child_failure(scratch, status)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dynroute_core.system.errors import UsageError, suggest
 from dynroute_suite.command.options import profile_of, rows_of, seeds_of
-from dynroute_suite.command.summary import aligned, shown
+from dynroute_suite.command.summary import align_columns, short_path
 from dynroute_suite.status.runs import UNFINISHED, RunStatus, expected, records, statuses
 
 
@@ -46,15 +46,15 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
         return "There is no run here yet."
     lines = [["row", "profile", "data", "seed", "state", "iterations", ""]]
     for status in found:
-        words = [status.row, status.profile, status.data, str(status.seed), status.state, _iterations(status)]
+        words = [status.row, status.profile, status.data, str(status.seed), status.state, _iterations_text(status)]
         job = f"job {status.job}" if status.job and status.state != "done" else ""
         lines.append([*words, " ".join(word for word in (status.mark, job) if word)])
-    text = aligned(lines, right={3, 5})
+    text = align_columns(lines, right={3, 5})
     for status in found:
         if status.message or (status.log and status.state == "failed"):
             text.append(f"{status.row} seed {status.seed}: {status.message}")
             if status.log and status.state in ("failed", "interrupted"):
-                text.append(f"  output  {shown(status.log, root)}")
+                text.append(f"  output  {short_path(status.log, root)}")
     counts = Counter(status.state for status in found)
     text.append(", ".join(f"{count} {state}" for state, count in counts.items()))
     if not any(status.state in UNFINISHED for status in found) and (finished := records(found)):
@@ -64,5 +64,5 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
     return "\n".join(text).rstrip()
 
 
-def _iterations(status: RunStatus) -> str:
+def _iterations_text(status: RunStatus) -> str:
     return "" if status.iterations is None else f"{status.iteration or 0}/{status.iterations}"

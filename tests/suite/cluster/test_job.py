@@ -99,7 +99,7 @@ def test_a_job_that_comes_no_further_is_not_put_back_for_ever(tmp_path: Path) ->
     folders = (f"{tmp_path}/dynamic-c/*-seed0-*",)
     command = Command(words=(), answer=str(tmp_path / "answer.json"), folders=folders)
     work = RowJob(commands=(command,), here=str(tmp_path), patience_s=1.0)
-    job._found.clear()
+    job._times_at_start.clear()
     for start in range(1, job.MAX_IDLE):
         again_ = work.checkpoint()
         assert again_ is not None

@@ -308,7 +308,7 @@ execute(job, check=lambda: None, stamp=lambda: "")
     scratch.rmdir()
 
 
-def test_launch_imports_neither_papermill_nor_nbformat() -> None:
+def test_the_supervisor_imports_neither_papermill_nor_nbformat() -> None:
     program = (
         "import sys, dynroute_suite.notebook.supervisor\n"
         "print([n for n in ('papermill', 'nbformat') if n in sys.modules])"
