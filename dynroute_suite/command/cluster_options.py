@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import torch
 
 from dynroute_core.system.errors import BlockedError, UsageError, suggest
 
@@ -153,4 +152,6 @@ def _whole_number(parameters: Mapping[str, object], key: str, default: int) -> i
 
 def _gpu_count() -> int:
     """submitit hides the GPUs from a local job that does not ask for them."""
+    import torch  # takes seconds, and `--status` imports this module too
+
     return torch.cuda.device_count()

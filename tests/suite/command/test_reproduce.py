@@ -118,10 +118,10 @@ def test_an_error_as_json_keeps_standard_output_readable(capsys: pytest.CaptureF
 # Looking without running
 
 
-def test_help_and_refusals_come_without_torch() -> None:
+def test_help_refusals_and_status_come_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, reproduce\n"
-        "for words in (['--help'], ['--nonsense'], []):\n"
+        f"for words in (['--help'], ['--nonsense'], [], ['--status', '--out', {str(tmp_path)!r}]):\n"
         "    try: reproduce.main(words)\n"
         "    except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
