@@ -15,7 +15,8 @@ from dynroute_core.system.strict_json import to_json
 from dynroute_suite.cluster import queue, submission
 from dynroute_suite.notebook.document import failure_of
 from dynroute_suite.status.runs import statuses
-from support.handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, whole
+from support.commands import SMOKE, call
+from support.handed_runs import SHORT, answered, checkpointed, facts, spoil, states, whole
 from support.processes import wait_for
 
 pytest.importorskip("submitit")

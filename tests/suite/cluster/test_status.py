@@ -16,7 +16,7 @@ from dynroute_suite.cluster.submission import RunName, Submission, Task
 from dynroute_suite.notebook.document import OWN
 from dynroute_suite.notebook.sandbox import LOG
 from dynroute_suite.status.runs import RunStatus, statuses
-from support.handed_runs import SMOKE, call
+from support.commands import SMOKE, call
 from support.sample_records import sample_record
 from support.stand_in_queue import Queue
 

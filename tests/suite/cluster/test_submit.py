@@ -14,7 +14,8 @@ from dynroute_suite.cluster.submission import RunName, Submission, Task
 from dynroute_suite.command.options import parser
 from dynroute_suite.notebook.sandbox import LOG
 from dynroute_suite.status.runs import statuses
-from support.handed_runs import SMOKE, answered, call
+from support.commands import SMOKE, call
+from support.handed_runs import answered
 from support.stand_in_queue import Queue
 
 pytest.importorskip("submitit")

@@ -10,7 +10,7 @@ import pytest
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_USAGE
 from dynroute_suite.command import cluster_options
 from dynroute_suite.command.options import job_words, parser
-from support.handed_runs import SMOKE, call
+from support.commands import SMOKE, call
 
 pytest.importorskip("submitit")
 
