@@ -51,16 +51,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def dispatch(arguments: Namespace) -> int:
     """Does what the words ask for. What needs torch is imported only once they are checked: that takes seconds."""
+    if arguments.list:
+        return list_rows(arguments)
     if arguments.status:
         return show_status(arguments)
-    if not arguments.list:
-        check(arguments)
+    check(arguments)
     from dynroute_suite.command import given_weights, run, tables
     from dynroute_suite.command.session import open_session
 
-    if arguments.list:
-        print(json.dumps(tables.published_rows(), indent=1) if arguments.json else tables.published_text())
-        return EXIT_DONE
     session = open_session(arguments)
     if arguments.convert:
         what = given_weights.convert(session.experiments[0], target := arguments.convert.expanduser())
@@ -76,6 +74,14 @@ def dispatch(arguments: Namespace) -> int:
     records = [read_record(Path(result.record)) for result in results if result.record]
     session.say(tables.as_text(results, records, ROOT))
     return answer_results(arguments, results)
+
+
+def list_rows(arguments: Namespace) -> int:
+    """Shows every row."""
+    from dynroute_suite.command.tables import published_rows, published_text
+
+    print(json.dumps(published_rows(), indent=1) if arguments.json else published_text())
+    return EXIT_DONE
 
 
 def show_status(arguments: Namespace) -> int:
