@@ -6,9 +6,9 @@ Takes an experiment, opened data and a planned folder that `pipeline.run` has lo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
 from dynroute_core.runs.curve import Meter, curve_text, late_mean, tensorboard
 from dynroute_core.runs.plan import RunData, RunPlan, batches_of
+from dynroute_core.runs.progress import Report, RunProgress
 from dynroute_core.runs.record import (
     CHECKPOINT,
     CURVE,
@@ -51,19 +52,6 @@ from dynroute_core.train import Trainer, precise_batch_norm
 from dynroute_core.weights.files import give_weights
 
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """How far a run is. phase: data, paths, train, precise_bn, evaluate; text: what a progress bar shows beside it."""
-
-    phase: str
-    done: int
-    total: int
-    text: str
-
-
-Report = Callable[[RunProgress], None]
 
 
 class Attempt:
@@ -148,7 +136,8 @@ class Attempt:
 
     def _take(self, weights: Weights) -> None:
         """Begins with weights from a file. To evaluate, that is all: what is saved is the same in our own format."""
-        self.say(RunProgress("data", 1, 1, give_weights(self.model, Path(weights.file), use=weights.use)))
+        taken = give_weights(self.model, Path(weights.file), use=weights.use)
+        self.say(RunProgress("data", 1, 1, taken.words))
         if weights.use == "evaluate":
             self.trained = True
             self._save()

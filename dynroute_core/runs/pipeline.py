@@ -15,7 +15,7 @@ from pathlib import Path
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs.attempt import Attempt, Report, RunProgress
+from dynroute_core.runs.attempt import Attempt
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
 from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.plan import (
@@ -28,6 +28,7 @@ from dynroute_core.runs.plan import (
     require_route,
     settled,
 )
+from dynroute_core.runs.progress import Report, RunProgress
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES
 from dynroute_core.system.files import remove_stale, write_whole
 from dynroute_core.system.locks import locked
@@ -50,7 +51,7 @@ def run(
     team: Team = ALONE,
 ) -> FinishedRun:
     """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
-    team: the processes that call this together, of which the first alone writes files (`launch.elastic` starts them).
+    team: the processes that call this together, of which the first alone writes files (`workers.agent` starts them).
 
     Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
     NonFiniteLossError, and KeyboardInterrupt on SIGINT and SIGTERM, after writing a checkpoint.

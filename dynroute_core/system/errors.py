@@ -27,6 +27,20 @@ class BlockedError(DynrouteError):
     exit_code = EXIT_BLOCKED
 
 
+def error_named(name: str) -> type[DynrouteError] | None:
+    """The class of errors meant for users that has this name; None where there is none.
+
+    A name is all that another process tells of an exception's class.
+    """
+    waiting: list[type[DynrouteError]] = [DynrouteError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.__name__ == name:
+            return kind
+        waiting += kind.__subclasses__()
+    return None
+
+
 def suggest(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
     """The error for an unknown name: what was given, the nearest names, all names (of images: the first of many)."""
     names = list(allowed)

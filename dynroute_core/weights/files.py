@@ -16,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -77,8 +77,24 @@ def _open(path: Path) -> Iterator[io.BufferedReader]:
         raise BlockedError(f"cannot read {path}: {error.strerror or error}. Check the path of the weights.") from error
 
 
-def give_weights(model: Segmenter, path: Path, *, use: Use) -> str:
-    """Loads a file's weights into `model`; says in words what came from it.
+@dataclass(frozen=True, kw_only=True)
+class TakenWeights:
+    """What a network took from a file. head: whether the head came along. tensors: how many came."""
+
+    file: str
+    use: Use
+    head: bool
+    tensors: int
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        what = "weights" if self.use == "evaluate" else f"backbone {'and head' if self.head else 'alone'}"
+        return f"{what} of {self.file}"
+
+
+def give_weights(model: Segmenter, path: Path, *, use: Use) -> TakenWeights:
+    """Loads a file's weights into `model`; gives what came from it.
 
     To evaluate, every tensor must be there, and no other. To start from, the backbone must be there whole; the head
     comes along where it is whole and of the same shape (as many classes), else it stays as it is initialised, and what
@@ -103,15 +119,16 @@ def give_weights(model: Segmenter, path: Path, *, use: Use) -> str:
                 load_original(model, raw)
         except MisfitError as error:
             raise MisfitError(f"{path}: {error}") from error
-        return f"weights of {path.name}"
+        return TakenWeights(file=path.name, use=use, head=True, tensors=len(given))
     has_head = not misfits(head, given_head)
     useful = {name: tensor for name, tensor in given_backbone.items() if name in own}
     if problems := misfits(backbone, useful):
         raise MisfitError(
             f"{path} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
         )
-    model.load_state_dict(useful | (given_head if has_head else {}), strict=False)
-    return f"backbone {'and head' if has_head else 'alone'} of {path.name}"
+    taken = useful | (given_head if has_head else {})
+    model.load_state_dict(taken, strict=False)
+    return TakenWeights(file=path.name, use=use, head=has_head, tensors=len(taken))
 
 
 def save_weights(path: Path, model: Segmenter, *, head: bool) -> None:

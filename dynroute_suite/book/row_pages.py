@@ -21,15 +21,15 @@ from dynroute_core.system.errors import DynrouteError
 from dynroute_core.system.files import write_whole
 from dynroute_suite.book import in_process as engine
 from dynroute_suite.book.row_head import downloads, overview
-from dynroute_suite.notebook import document as notebook
-from dynroute_suite.notebook import row as rows
+from dynroute_suite.notebook import document
+from dynroute_suite.notebook.row import ROOT, TEMPLATE, Options, parameters
 from dynroute_suite.report.results import Committed, records_of
 from dynroute_suite.report.tables import escape_markdown
 
 NEEDS_RECORD = "needs-record"
 RESULT = "result"
 NOT_SHOWN = ("title", "run-text")
-HIDDEN = {notebook.INJECTED, "parameters"}
+HIDDEN = {document.INJECTED, "parameters"}
 
 
 def write_row_pages(folder: Path) -> None:
@@ -50,8 +50,8 @@ def row_page(row: str) -> bytes:
         cells += [_below(cell, name) for cell in execute(row, one)]
     if not found:
         cells += execute(row, None)
-    made: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    return notebook.normalise(made, notebook.Dress(title=ROWS[row].title))
+    made: document.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return document.normalise(made, document.Dress(title=ROWS[row].title))
 
 
 def _heading(one: Committed) -> str:
@@ -59,9 +59,9 @@ def _heading(one: Committed) -> str:
     return escape_markdown(f"{record.profile.capitalize()} profile on {record.data.name}, seed {record.seed}")
 
 
-def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
+def execute(row: str, one: Committed | None) -> list[document.Cell]:
     """The cells of `notebooks/row.ipynb` for a finished run; for none, those cells that need no run."""
-    template = nbformat.read(rows.TEMPLATE, as_version=4)
+    template = nbformat.read(TEMPLATE, as_version=4)
     if one is None:
         template.cells = [cell for cell in template.cells if NEEDS_RECORD not in cell.metadata.get("tags", [])]
         chosen, options = experiment(row, profile="full", data="cityscapes"), ""
@@ -69,7 +69,7 @@ def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
         record = one.record
         chosen = experiment(row, profile=record.profile, data=record.data.name, seed=record.seed)
         options = str(one.folder)
-    parameters = rows.parameters(chosen, rows.Options(settings={}, data_root=None, out=rows.ROOT / "runs"))
+    values = parameters(chosen, Options(settings={}, data_root=None, out=ROOT / "runs"))
     with tempfile.TemporaryDirectory(prefix="dynroute-") as scratch:
         given, done = Path(scratch) / "row.ipynb", Path(scratch) / "done.ipynb"
         nbformat.write(template, given)
@@ -77,29 +77,29 @@ def execute(row: str, one: Committed | None) -> list[notebook.Cell]:
             papermill.execute_notebook(
                 str(given),
                 str(done),
-                parameters=parameters | {"finished": options},
+                parameters=values | {"finished": options},
                 engine_name=engine.NAME,
                 kernel_name="python3",
-                cwd=str(rows.ROOT),
+                cwd=str(ROOT),
                 progress_bar=False,
                 report_mode=True,
             )
         except PapermillExecutionError as error:
             raise DynrouteError(f"the page of {options or row} failed: {error.ename}: {error.evalue}") from error
-        cells = notebook.read(done)["cells"]
+        cells = document.read(done)["cells"]
     return _as_report(cells)
 
 
-def _as_report(cells: list[notebook.Cell]) -> list[notebook.Cell]:
+def _as_report(cells: list[document.Cell]) -> list[document.Cell]:
     """What a reader wants of an executed notebook: the result first, no code, nothing about running."""
-    shown = [cell for cell in cells if cell.get("id") not in NOT_SHOWN and not HIDDEN & set(notebook.tags(cell))]
+    shown = [cell for cell in cells if cell.get("id") not in NOT_SHOWN and not HIDDEN & set(document.tags(cell))]
     for cell in shown:
         if cell["cell_type"] == "code":
             cell["metadata"] = {"tags": ["remove-input"]}
     return sorted(shown, key=lambda cell: cell.get("id") != RESULT)
 
 
-def _below(cell: notebook.Cell, name: str) -> notebook.Cell:
+def _below(cell: document.Cell, name: str) -> document.Cell:
     """The cell as a part of a section: its id unique on the page, its headings one level lower."""
     cell["id"] = f"{name}-{cell['id']}"
     if cell["cell_type"] == "markdown":
@@ -107,7 +107,7 @@ def _below(cell: notebook.Cell, name: str) -> notebook.Cell:
     return cell
 
 
-def _markdown(name: str, source: str) -> notebook.Cell:
+def _markdown(name: str, source: str) -> document.Cell:
     return {"id": name, "cell_type": "markdown", "metadata": {}, "source": source}
 
 

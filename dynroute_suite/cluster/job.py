@@ -34,8 +34,8 @@ PROGRAM = Path(__file__).resolve().parents[2] / "reproduce.py"
 LOOK_EVERY_S = 0.2
 MAX_IDLE = 10  # starts without a checkpoint: a crowded cluster may take a place away that often, and no more
 
-_at_work: list[subprocess.Popen[bytes]] = []  # here and not in RowJob, which is pickled
-_found: dict[str, int] = {}  # what lay there at this start
+_processes: list[subprocess.Popen[bytes]] = []  # here and not in RowJob, which is pickled
+_times_at_start: dict[str, int] = {}  # the files of its runs, as this start of the job found them
 
 
 class JobFailedError(DynrouteError):
@@ -67,8 +67,8 @@ class RowJob:
 
     def __call__(self) -> None:
         """Raises JobFailedError at the end where a command failed, so that the cluster calls the job failed too."""
-        _found.clear()
-        _found.update(self._left())
+        _times_at_start.clear()
+        _times_at_start.update(self._file_times())
         codes = [_run(command, self.here) for command in self.commands]
         if any(codes):
             raise JobFailedError(f"exit codes {', '.join(map(str, codes))}: see what stands above.")
@@ -78,9 +78,9 @@ class RowJob:
         where nothing comes of going on."""
         from submitit.helpers import DelayedSubmission
 
-        for process in _at_work:
+        for process in _processes:
             _stop(process, self.patience_s)
-        idle = self.idle + 1 if self._left() == _found else 0
+        idle = self.idle + 1 if self._file_times() == _times_at_start else 0
         if idle < MAX_IDLE:
             return DelayedSubmission(replace(self, idle=idle))
         text = f"stopped {MAX_IDLE} times before there was a new checkpoint: give jobs more time (timeout_min)."
@@ -90,7 +90,7 @@ class RowJob:
                 write_whole(Path(command.answer), json.dumps(answer).encode())
         return None
 
-    def _left(self) -> dict[str, int]:
+    def _file_times(self) -> dict[str, int]:
         """The checkpoints and records of its runs, and when they were written."""
         patterns = [
             f"{folder}/{name}" for one in self.commands for folder in one.folders for name in (CHECKPOINT, RECORD)
@@ -108,9 +108,9 @@ def _run(command: Command, here: str) -> int:
             cwd=here,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            preexec_fn=_deaf_to_the_queue,
+            preexec_fn=_ignore_sigusr2,
         )
-        _at_work.append(process)
+        _processes.append(process)
         try:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
@@ -119,13 +119,13 @@ def _run(command: Command, here: str) -> int:
             process.terminate()
             raise
         finally:
-            _at_work.remove(process)
+            _processes.remove(process)
     write_whole(answer, part.read_bytes())
     part.unlink()
     return process.returncode
 
 
-def _deaf_to_the_queue() -> None:
+def _ignore_sigusr2() -> None:
     """In the new process: SLURM sends SIGUSR2 to all processes of a job, and most would die of it."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 

@@ -41,7 +41,7 @@ def places(found: Iterable[tuple[Path, Submission]]) -> Mapping[tuple[str, int],
     """The place of every task that a cluster still knows, by (submission's name, task). Raises BlockedError where
     SLURM does not answer: nothing can be said of its jobs then."""
     found = list(found)
-    known = _slurm([each.name for _, each in found if each.cluster == "slurm"])
+    known = _slurm_places([each.name for _, each in found if each.cluster == "slurm"])
     for folder, submission in found:
         if submission.cluster == "local":
             alive = {str(pid) for pid in local_processes(folder)}
@@ -51,18 +51,18 @@ def places(found: Iterable[tuple[Path, Submission]]) -> Mapping[tuple[str, int],
     return known
 
 
-def _slurm(names: list[str]) -> dict[tuple[str, int], Place]:
+def _slurm_places(names: list[str]) -> dict[tuple[str, int], Place]:
     if not names:
         return {}
     words = ["squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names)}", "--format=%j|%K|%T|%r"]
     known = {}
     for line in ask(words).splitlines():
         name, index, state, reason = line.split("|", 3)
-        known[name, int(index) if index.isdecimal() else 0] = _place(state, reason)
+        known[name, int(index) if index.isdecimal() else 0] = _slurm_place(state, reason)
     return known
 
 
-def _place(state: str, reason: str) -> Place:
+def _slurm_place(state: str, reason: str) -> Place:
     why = state if reason in ("None", state) else f"{state}, {reason}"
     return Place("gone" if state in _ENDED else "running" if state in _AT_WORK else "waiting", why)
 

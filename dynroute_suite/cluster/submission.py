@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -105,10 +104,6 @@ def submissions(out: Path) -> list[tuple[Path, Submission]]:
 def discard(folder: Path) -> None:
     """Removes a submission whose jobs never ran."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def with_jobs(submission: Submission, jobs: Sequence[str]) -> Submission:
-    return replace(submission, jobs=tuple(jobs))
 
 
 def read_answer(folder: Path, index: int) -> Answer | None:

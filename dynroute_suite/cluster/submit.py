@@ -10,36 +10,44 @@ from __future__ import annotations
 import glob
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynroute_core.experiments import Experiment
+from dynroute_core.runs.plan import RunPlan
 from dynroute_core.runs.record import RECORD, read_record
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.locks import locked
-from dynroute_suite.cluster import submission as files
 from dynroute_suite.cluster.job import Command, RowJob
 from dynroute_suite.cluster.queue import places, take_back
-from dynroute_suite.cluster.submission import RunName, Submission, Task
+from dynroute_suite.cluster.submission import (
+    RunName,
+    Submission,
+    Task,
+    answer_path,
+    discard,
+    home,
+    make_private,
+    submissions,
+    write_submission,
+)
 from dynroute_suite.command.cluster_options import ClusterChoice, executor
-from dynroute_suite.command.session import Session, again
+from dynroute_suite.command.options import job_words
+from dynroute_suite.command.run import plan_row
+from dynroute_suite.command.session import Session
 from dynroute_suite.command.summary import RowResult, not_started, with_numbers
 from dynroute_suite.notebook.sandbox import is_at_work
 
 if TYPE_CHECKING:
     from submitit import Executor
 
-    from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import RunPlan
-
-PlanRow = Callable[[Session, "Experiment"], "RunPlan | None"]
-
 
 @dataclass(frozen=True)
-class _Run:
+class _ChainRun:
     """A run of a chain, and what is to be done about it: reused, running, waiting, or submitted."""
 
     experiment: Experiment
@@ -57,24 +65,23 @@ class _Run:
         return with_numbers(result, read_record(Path(result.folder) / RECORD)) if self.state == "reused" else result
 
 
-def submit(session: Session, plan_row: PlanRow) -> list[RowResult]:
-    """Plans every run and hands over what is to be done; gives a result per run. Starts nothing here.
+def submit(session: Session) -> list[RowResult]:
+    """Plans every run and hands over what is to be done; gives a result per run, last those that cannot start.
 
-    plan_row: as for a run without a cluster; None for a row that cannot start and is left out. Raises BlockedError
-    where another submission is under way, or the cluster refuses.
+    Starts nothing here. Raises BlockedError where another submission is under way, or the cluster refuses.
     """
     choice, out = session.cluster, session.options.out
     assert choice is not None
-    home = files.home(out)
-    files.make_private(home)
-    with locked(home):
-        _take_back_the_unfinished(out)
-        waiting = _in_the_queue(out)
-        chains = [_looked_at(session, chain, plan_row, waiting) for chain in _chains(session)]
+    make_private(home(out))
+    with locked(home(out)):
+        _take_back_unfinished(out)
+        waiting = _queued_folders(out)
+        refused: list[RowResult] = []
+        chains = [_decide(session, chain, waiting, refused) for chain in _chains(session)]
         tasks = [_task(session, chain) for chain in chains if any(run.state == "submitted" for run in chain)]
         if tasks:
-            _hand_over(session, choice, tasks, home)
-    return [run.result for chain in chains for run in chain]
+            _hand_over(session, choice, tasks)
+    return [run.result for chain in chains for run in chain] + refused
 
 
 def _chains(session: Session) -> list[list[Experiment]]:
@@ -87,38 +94,41 @@ def _chains(session: Session) -> list[list[Experiment]]:
     return list(chains.values())
 
 
-def _looked_at(session: Session, chain: Sequence[Experiment], plan_row: PlanRow, waiting: set[str]) -> list[_Run]:
-    runs: list[_Run] = []
+def _decide(
+    session: Session, chain: Sequence[Experiment], waiting: set[str], refused: list[RowResult]
+) -> list[_ChainRun]:
+    """What is to be done about each run of a chain. waiting: folders of runs in the queue. A run that cannot start goes
+    to `refused`, with what is taken from it."""
+    runs: list[_ChainRun] = []
     for experiment in chain:
         if runs and runs[0].state != "reused":  # what is taken from a run can be planned once that is finished
-            runs.append(_Run(experiment, None, _after(runs[0], waiting)))
+            runs.append(_ChainRun(experiment, None, _state_after(runs[0], waiting)))
             continue
         plan = plan_row(session, experiment)
-        if plan is None:  # it is among the results as blocked, and what is taken from it cannot start either
-            rest = chain[len(runs) + 1 :]
-            session.results.update({session.name(each): not_started(each) for each in rest})
+        if isinstance(plan, RowResult):
+            refused += [plan, *map(not_started, chain[len(runs) + 1 :])]
             return runs
         folder = str(plan.folder)
         states = {"reused": plan.finished, "running": is_at_work(plan.folder), "waiting": folder in waiting}
-        runs.append(_Run(experiment, plan, next((state for state, holds in states.items() if holds), "submitted")))
+        runs.append(_ChainRun(experiment, plan, next((state for state, holds in states.items() if holds), "submitted")))
     return runs
 
 
-def _after(source: _Run, waiting: set[str]) -> str:
+def _state_after(source: _ChainRun, waiting: set[str]) -> str:
     """The state of a common network whose source is not finished: in the queue with it, or nowhere."""
     if source.state != "running":
         return source.state
     return "waiting" if source.name.folder in waiting else "not started"
 
 
-def _task(session: Session, chain: Sequence[_Run]) -> Task:
-    words = again(session.arguments, [run.experiment.row for run in chain], chain[0].experiment.seed)
+def _task(session: Session, chain: Sequence[_ChainRun]) -> Task:
+    words = job_words(session.arguments, [run.experiment.row for run in chain], chain[0].experiment.seed)
     return Task(words=tuple(words), runs=tuple(run.name for run in chain))
 
 
-def _in_the_queue(out: Path) -> set[str]:
+def _queued_folders(out: Path) -> set[str]:
     """The folders of the runs whose jobs wait or run."""
-    every = files.submissions(out)
+    every = submissions(out)
     known = places(every)
     return {
         run.folder
@@ -130,25 +140,26 @@ def _in_the_queue(out: Path) -> set[str]:
     }
 
 
-def _take_back_the_unfinished(out: Path) -> None:
+def _take_back_unfinished(out: Path) -> None:
     """Submissions that were killed while they handed over: whether they reached the queue or not, they are undone."""
-    for folder, submission in files.submissions(out):
+    for folder, submission in submissions(out):
         if not submission.jobs:
             take_back(folder, submission)
-            files.discard(folder)
+            discard(folder)
 
 
-def _hand_over(session: Session, choice: ClusterChoice, tasks: Sequence[Task], home: Path) -> None:
+def _hand_over(session: Session, choice: ClusterChoice, tasks: Sequence[Task]) -> None:
     name = f"dynroute-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    folder = home / name
-    files.make_private(folder)
+    out = session.options.out
+    folder = home(out) / name
+    make_private(folder)
     made = Submission(name=name, cluster=choice.name, tasks=tuple(tasks))
-    files.write_submission(folder, made)
+    write_submission(folder, made)
     commands = [
         Command(
             words=task.words,
-            answer=str(files.answer_path(folder, index)),
-            folders=tuple(f"{glob.escape(str(home.parent))}/{run.row}/*-seed{run.seed}-*" for run in task.runs),
+            answer=str(answer_path(folder, index)),
+            folders=tuple(f"{glob.escape(str(out))}/{run.row}/*-seed{run.seed}-*" for run in task.runs),
         )
         for index, task in enumerate(tasks)
     ]
@@ -158,22 +169,22 @@ def _hand_over(session: Session, choice: ClusterChoice, tasks: Sequence[Task], h
         for lane in range(lanes)
     ]
     try:
-        jobs = _submitted(executor(choice, folder, name), work)
+        jobs = _submit_jobs(executor(choice, folder, name), work)
     except BaseException:
         take_back(folder, made)
-        files.discard(folder)
+        discard(folder)
         raise
-    files.write_submission(folder, files.with_jobs(made, [jobs[index % lanes] for index in range(len(tasks))]))
+    write_submission(folder, replace(made, jobs=tuple(jobs[index % lanes] for index in range(len(tasks)))))
     how = f"scancel --name={name}" if choice.name == "slurm" else f"kill -INT {' '.join(jobs)}"
     session.say(f"{len(tasks)} jobs handed over as {name}, their logs in {folder}\n  to stop them: {how}")
 
 
-def _submitted(made: Executor, work: Sequence[RowJob]) -> list[str]:
+def _submit_jobs(made: Executor, work: Sequence[RowJob]) -> list[str]:
     """Hands the work over; gives the jobs' numbers. Raises BlockedError with what the cluster complains of."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        with _surroundings():
+        with _clean_surroundings():
             return [job.job_id for job in made.submit_array(work)]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         said = str(error).strip() or type(error).__name__
@@ -183,7 +194,7 @@ def _submitted(made: Executor, work: Sequence[RowJob]) -> list[str]:
 
 
 @contextmanager
-def _surroundings() -> Iterator[None]:
+def _clean_surroundings() -> Iterator[None]:
     """What jobs inherit: nothing of a job that this command itself may run in, and no pipe that somebody reads (a local
     job would hold it open)."""
     from submitit.helpers import clean_env

@@ -38,12 +38,12 @@ class ClusterChoice:
     @property
     def delay_s(self) -> int:
         """How long before its end a job is told."""
-        return _whole(self.parameters, DELAY, DELAY_S)
+        return _whole_number(self.parameters, DELAY, DELAY_S)
 
     @property
     def lanes(self) -> int:
         """How many runs this machine works on at once."""
-        return _whole(self.parameters, LANES, 1)
+        return _whole_number(self.parameters, LANES, 1)
 
     @property
     def patience_s(self) -> float:
@@ -54,10 +54,10 @@ class ClusterChoice:
 def cluster_choice(name: ClusterName, words: Sequence[str]) -> ClusterChoice:
     """The choice, once its options are known and fit. Raises UsageError, and BlockedError where the cluster is not
     here."""
-    submitit = _submitit()
+    submitit = _import_submitit()
     if name == "slurm" and shutil.which("sbatch") is None:
         raise BlockedError("--cluster slurm: sbatch is not on this machine. Log in where jobs are submitted, or local.")
-    allowed = _allowed(submitit, name)
+    allowed = _allowed_options(submitit, name)
     parameters: dict[str, object] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -67,7 +67,7 @@ def cluster_choice(name: ClusterName, words: Sequence[str]) -> ClusterChoice:
             raise suggest(f"option of --cluster {name}", key, sorted(allowed))
         if key in parameters:
             raise UsageError(f"--cluster-option {key} is given twice.")
-        parameters[key] = _value(key, text)
+        parameters[key] = _parse_value(key, text)
     choice = ClusterChoice(name=name, parameters=parameters)
     if choice.delay_s >= 60 * minutes(choice):
         raise UsageError(
@@ -79,7 +79,9 @@ def cluster_choice(name: ClusterName, words: Sequence[str]) -> ClusterChoice:
 
 def minutes(choice: ClusterChoice) -> int:
     """The time limit of one start of a job."""
-    return _whole(choice.parameters, "timeout_min", _whole(choice.parameters, "time", MINUTES[choice.name]))
+    return _whole_number(
+        choice.parameters, "timeout_min", _whole_number(choice.parameters, "time", MINUTES[choice.name])
+    )
 
 
 def executor(choice: ClusterChoice, folder: Path, name: str) -> Executor:
@@ -87,21 +89,23 @@ def executor(choice: ClusterChoice, folder: Path, name: str) -> Executor:
     it refuses."""
     common: dict[str, object] = {"timeout_min": minutes(choice), DELAY: choice.delay_s, "stderr_to_stdout": True}
     try:
-        return (_local if choice.name == "local" else _slurm)(folder, common | dict(choice.parameters), name)
+        return (_local_executor if choice.name == "local" else _slurm_executor)(
+            folder, common | dict(choice.parameters), name
+        )
     except (AssertionError, NameError, TypeError, ValueError) as error:
         raise UsageError(f"--cluster-option: submitit refuses them: {error}") from error
 
 
-def _local(folder: Path, parameters: dict[str, object], name: str) -> Executor:
-    made = _submitit().LocalExecutor(folder=folder, max_num_timeout=MAX_TIMEOUTS)
+def _local_executor(folder: Path, parameters: dict[str, object], name: str) -> Executor:
+    made = _import_submitit().LocalExecutor(folder=folder, max_num_timeout=MAX_TIMEOUTS)
     parameters.pop(LANES, None)
-    made.update_parameters(**({"gpus_per_node": _gpus_here()} | parameters))
+    made.update_parameters(**({"gpus_per_node": _gpu_count()} | parameters))
     return made
 
 
-def _slurm(folder: Path, parameters: dict[str, object], name: str) -> Executor:
+def _slurm_executor(folder: Path, parameters: dict[str, object], name: str) -> Executor:
     """`requeue` whatever the cluster's default is: a run goes on where it was, so its job may always be put back."""
-    submitit = _submitit()
+    submitit = _import_submitit()
     made = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=MAX_TIMEOUTS)
     parameters.pop("time", None)  # it is in timeout_min
     more = parameters.pop("additional_parameters", {})
@@ -113,7 +117,7 @@ def _slurm(folder: Path, parameters: dict[str, object], name: str) -> Executor:
     return made
 
 
-def _submitit() -> ModuleType:
+def _import_submitit() -> ModuleType:
     try:
         import submitit
     except ImportError as error:
@@ -121,13 +125,13 @@ def _submitit() -> ModuleType:
     return submitit
 
 
-def _allowed(submitit: ModuleType, name: ClusterName) -> set[str]:
+def _allowed_options(submitit: ModuleType, name: ClusterName) -> set[str]:
     if name == "local":
         return {"timeout_min", "gpus_per_node", "setup", DELAY, LANES}
     return {*submitit.SlurmExecutor._valid_parameters(), *submitit.AutoExecutor._typed_parameters()} - _OURS
 
 
-def _value(key: str, text: str) -> object:
+def _parse_value(key: str, text: str) -> object:
     try:
         value: object = msgspec.json.decode(text.encode())
     except msgspec.DecodeError:
@@ -140,14 +144,14 @@ def _value(key: str, text: str) -> object:
     return value
 
 
-def _whole(parameters: Mapping[str, object], key: str, default: int) -> int:
+def _whole_number(parameters: Mapping[str, object], key: str, default: int) -> int:
     value = parameters.get(key, default)
-    assert isinstance(value, int)  # `_value` saw to it
+    assert isinstance(value, int)  # `_parse_value` saw to it
     return value
 
 
-def _gpus_here() -> int:
+def _gpu_count() -> int:
     """submitit hides the GPUs from a local job that does not ask for them."""
-    import torch
+    import torch  # takes seconds, and `--status` imports this module too
 
     return torch.cuda.device_count()

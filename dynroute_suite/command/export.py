@@ -93,11 +93,7 @@ def export(
             _archive(begun / IMAGES, begun / ARCHIVE)
             facts = _facts(experiment, plan, target.split, len(dataset))
             (begun / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-            _settle(begun)
-            if done.exists():
-                os.rename(done, old)  # a removal that is killed half-way would leave half an export by its name
-            os.rename(begun, done)
-            sync_folder(target.folder)
+            _replace(done, begun, old)
         except OSError as error:
             raise BlockedError(
                 f"cannot write {done}: {error.strerror or error}. Free some space or choose another --export folder, "
@@ -109,6 +105,15 @@ def export(
             for left in (begun, old):
                 shutil.rmtree(left, ignore_errors=True)
     return done
+
+
+def _replace(done: Path, begun: Path, old: Path) -> None:
+    """Puts what was begun in the place of what was done, once it is on the disk."""
+    _settle(begun)
+    if done.exists():
+        os.rename(done, old)  # a removal that is killed half-way would leave half an export by its name
+    os.rename(begun, done)
+    sync_folder(done.parent)
 
 
 def _settle(folder: Path) -> None:

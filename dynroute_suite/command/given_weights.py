@@ -8,13 +8,13 @@ from dynroute_core.checkpoint import MisfitError
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.system.errors import BlockedError, UsageError
-from dynroute_core.weights.files import give_weights, save_weights
+from dynroute_core.weights.files import TakenWeights, give_weights, save_weights
 
 CONVERTED = ".safetensors"
 
 
-def fitted(chosen: Experiment) -> tuple[Segmenter, str]:
-    """The row's network with its given weights, and what came from the file in words. Raises BlockedError."""
+def fit_weights(chosen: Experiment) -> tuple[Segmenter, TakenWeights]:
+    """The row's network with its given weights, and what came from the file. Raises BlockedError."""
     assert chosen.weights is not None
     model = Segmenter(chosen.model)
     try:
@@ -35,6 +35,6 @@ def convert(chosen: Experiment, target: Path) -> str:
     """
     if chosen.weights is None or target.suffix != CONVERTED:
         raise UsageError(f"--convert {target}: give a name ending in {CONVERTED}, and --weights or --init FILE.")
-    model, what = fitted(chosen)
-    save_weights(target, model, head="alone" not in what)
-    return f"{what}, {target.stat().st_size / 2**20:.1f} MB by our names"
+    model, taken = fit_weights(chosen)
+    save_weights(target, model, head=taken.head)
+    return f"{taken.words}, {target.stat().st_size / 2**20:.1f} MB by our names"

@@ -1,9 +1,9 @@
 """Runs a row's notebook in a process of its own and says how it ended. One row at a time; papermill stays in the child.
 
 ```
-reproduce.py ─▶ rows.run_row ─▶ supervisor.execute ─▶ child (papermill) ─▶ kernel: row.ipynb ─▶ pipeline.run
-                     ▲                │    ◀── progress lines ─────────────────┘
-                record.json   notebook.normalise ─▶ row.ipynb or failed.ipynb
+reproduce.py ─▶ row.run_row ─▶ supervisor.execute ─▶ child (papermill) ─▶ kernel: row.ipynb ─▶ pipeline.run
+                    ▲                │    ◀── progress, failure (messages) ───┘
+               record.json   document.normalise ─▶ row.ipynb or failed.ipynb
 ```
 
 Why three processes: papermill changes the working directory and reports success for kernels that died, so what it says

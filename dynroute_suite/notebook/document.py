@@ -65,7 +65,7 @@ class Notebook(TypedDict):
 class Dress:
     """What the file shall show.
 
-    title: of the first heading. stamp: see `rows.stamp`. failure: (name, text) on top of a notebook that failed.
+    title: of the first heading. stamp: see `row.stamp`. failure: (name, text) on top of a notebook that failed.
     resets: parameters whose injected value means nothing later, with what stands instead. hidden: strings to replace in
     printed text and tracebacks.
     """
@@ -89,7 +89,7 @@ def read(path: Path) -> Notebook:
                 if "text" in output:
                     output["text"] = "".join(output["text"])
                 if "data" in output:
-                    output["data"] = {kind: _joined(value) for kind, value in output["data"].items()}
+                    output["data"] = {kind: _join_lines(value) for kind, value in output["data"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no whole notebook: {error}") from error
     return found
@@ -97,7 +97,7 @@ def read(path: Path) -> Notebook:
 
 def normalise(notebook: Notebook, dress: Dress) -> bytes:
     """The notebook as the bytes of a stable file."""
-    import nbformat
+    import nbformat  # who only reads a stamp or a failure does without
 
     cells = [cell for cell in notebook["cells"] if ERROR_MARK not in tags(cell)]
     for number, cell in enumerate(cells):
@@ -113,39 +113,39 @@ def normalise(notebook: Notebook, dress: Dress) -> bytes:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, OWN: own}
     made = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    text = json.dumps(_split(made), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(_split_lines(made), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     nbformat.validate(json.loads(text))
     return text.encode()
 
 
-def _split(value: object, key: str = "") -> object:
+def _split_lines(value: object, key: str = "") -> object:
     """Text as lists of lines where nbformat has it so, for diffs that a person can read."""
     if isinstance(value, dict):
-        return {name: _split(item, str(name)) for name, item in value.items()}
+        return {name: _split_lines(item, str(name)) for name, item in value.items()}
     if isinstance(value, list):
-        return [_split(item) for item in value]
+        return [_split_lines(item) for item in value]
     if isinstance(value, str) and (key in ("source", "text") or key.startswith(("text/", "image/"))):
         return value.splitlines(keepends=True)
     return value
 
 
-def _joined(value: object) -> object:
+def _join_lines(value: object) -> object:
     """Data of a kind that is text as text; JSON kinds are dicts and stay."""
     return "".join(value) if isinstance(value, list) and all(isinstance(line, str) for line in value) else value
 
 
 def stamp_of(path: Path) -> str:
     """The stamp in a file that `normalise` made; empty where there is no such file or no stamp."""
-    return str(_own(path).get("stamp", ""))
+    return str(_own_metadata(path).get("stamp", ""))
 
 
 def failure_of(path: Path) -> tuple[str, str] | None:
     """(name, text) of the failure in a file that `normalise` made; None where there is no such file or failure."""
-    failure = _own(path).get("failure")
+    failure = _own_metadata(path).get("failure")
     return (str(failure[0]), str(failure[1])) if isinstance(failure, list) and len(failure) == 2 else None
 
 
-def _own(path: Path) -> dict[str, object]:
+def _own_metadata(path: Path) -> dict[str, object]:
     """Our part of a notebook's metadata; empty where there is none."""
     try:
         own = read(path)["metadata"].get(OWN)
@@ -170,10 +170,10 @@ def _tidy_cell(cell: Cell, number: int, dress: Dress) -> None:
         cell["metadata"]["tags"] = [INJECTED, "remove-cell"]
     cell.setdefault("id", f"cell-{number}")
     if cell["cell_type"] == "code":
-        cell["outputs"] = [_tidy_output(output, dress.hidden) for output in _merged(cell.get("outputs", []))]
+        cell["outputs"] = [_tidy_output(output, dress.hidden) for output in _merge_streams(cell.get("outputs", []))]
 
 
-def _merged(outputs: list[Output]) -> list[Output]:
+def _merge_streams(outputs: list[Output]) -> list[Output]:
     """Without standard error, which log.txt has; printed text in one piece where papermill left one per flush."""
     kept: list[Output] = []
     for output in outputs:
@@ -217,11 +217,11 @@ def plain(text: str) -> str:
 def _entitle(cells: list[Cell], title: str) -> None:
     for cell in cells:
         if cell["cell_type"] == "markdown" and re.search(r"(?m)^# ", cell["source"]):
-            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {_as_text(title)}", cell["source"], count=1)
+            cell["source"] = re.sub(r"(?m)^# .*$", lambda _: f"# {_escape_markdown(title)}", cell["source"], count=1)
             return
 
 
-def _as_text(title: str) -> str:
+def _escape_markdown(title: str) -> str:
     """A heading's text as it stands: a file's or a route's name may be part of it."""
     return re.sub(r"[\\`*_\[\]<>$~{}|&]", r"\\\g<0>", " ".join(title.split()))
 

@@ -6,18 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dynroute_core.experiments import Experiment
 from dynroute_core.runs.marks import forced_route, given_weights
+from dynroute_core.runs.plan import RunPlan
 from dynroute_core.runs.record import RECORD, Record, read_record
 from dynroute_core.runs.recording import recorded_config
 from dynroute_core.system.errors import DynrouteError
-from dynroute_suite.notebook import document as notebook
+from dynroute_suite.notebook import document
 from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
-
-if TYPE_CHECKING:
-    from dynroute_core.experiments import Experiment
-    from dynroute_core.runs.plan import RunPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "notebooks" / "row.ipynb"
@@ -59,7 +56,7 @@ def is_fresh(plan: RunPlan) -> bool:
     """Whether nothing is to be done: a finished record with the planned key, and a notebook made from it as it is."""
     if not plan.finished:
         return False
-    made = notebook.stamp_of(plan.folder / DONE_NOTEBOOK)
+    made = document.stamp_of(plan.folder / DONE_NOTEBOOK)
     return bool(made) and made == stamp(plan.folder)
 
 
@@ -69,19 +66,19 @@ def parameters(experiment: Experiment, options: Options) -> dict[str, object]:
         "row": experiment.row,
         "profile": experiment.profile,
         "data": experiment.data.name,
-        "data_root": _portable(options.data_root) if options.data_root else "",
+        "data_root": _portable_path(options.data_root) if options.data_root else "",
         "seed": experiment.seed,
         "device": options.device,
         "processes": options.processes,
         "settings": dict(options.settings),
-        "out": _portable(options.out),
+        "out": _portable_path(options.out),
         "force": options.force,
         "progress_file": "",
         "finished": "",
     }
 
 
-def _portable(path: Path) -> str:
+def _portable_path(path: Path) -> str:
     """Relative to the repository where it lies inside, so that the notebook says the same on every machine."""
     whole = path.resolve()
     return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else whole.as_posix()
@@ -128,8 +125,4 @@ def run_row(experiment: Experiment, plan: RunPlan, options: Options) -> Outcome:
         resets={"force": "False"},
         timeout_s=options.timeout_s,
     )
-    return execute(job, check=lambda: _check(plan), stamp=lambda: stamp(plan.folder))
-
-
-def _check(plan: RunPlan) -> None:
-    checked_record(plan)
+    return execute(job, check=lambda: checked_record(plan), stamp=lambda: stamp(plan.folder))

@@ -1,4 +1,4 @@
-"""What a run's child stands in: log, folder for passing things, environment, and the signals kept off it."""
+"""The surroundings of a run's child: its log, its temporary folder, its environment, and signals kept from it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def in_use(folder: Path) -> Iterator[None]:
+def keep_scratch(folder: Path) -> Iterator[None]:
     """Keeps a scratch folder from being removed by other commands, should the one that made it be killed."""
     with (folder / IN_USE).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -129,7 +129,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 @contextmanager
-def collected_signals() -> Iterator[list[int]]:
+def collect_signals() -> Iterator[list[int]]:
     """Collects the signals that ask to stop, instead of dying of them; one that is ignored (nohup) stays ignored."""
     received: list[int] = []
 

@@ -21,16 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import msgspec
-
 from dynroute_core.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, DynrouteError
 from dynroute_core.system.files import remove_stale, write_whole
-from dynroute_suite.notebook import child
-from dynroute_suite.notebook import document as notebook
-from dynroute_suite.notebook.progress import Display, Tail
+from dynroute_suite.notebook import document
+from dynroute_suite.notebook.messages import PROGRESS, Failure, Tail, failures, leave_request
+from dynroute_suite.notebook.progress import Display
+from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, plain_parameter
 from dynroute_suite.notebook.sandbox import (
     LOOK_EVERY_S,
-    collected_signals,
+    collect_signals,
     environment,
     open_log,
     scratch_folder,
@@ -50,7 +49,7 @@ _HINTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One notebook to run. name: of the row, for people. folder: where its files go. resets: see `notebook.Dress`.
+    """One notebook to run. name: of the row, for people. folder: where its files go. resets: see `document.Dress`.
     patience_s: how long an interrupt, then a SIGTERM, may take."""
 
     name: str
@@ -69,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How it ended.
+    """How the run of a notebook ended.
 
     error: the exception's name, "" where none. message: for the user, empty when done. notebook: the file that was
     written. interrupted: a signal came, whatever the state.
@@ -85,35 +84,31 @@ class Outcome:
 
 
 def execute(
-    job: Job, *, check: Callable[[], None], stamp: Callable[[], str], display: Display | None = None
+    job: Job, *, check: Callable[[], object], stamp: Callable[[], str], display: Display | None = None
 ) -> Outcome:
-    """Runs the notebook to its end, or to the user's; leaves `row.ipynb` or `failed.ipynb`, and `log.txt`.
+    """Runs the notebook until it ends or is stopped; leaves `row.ipynb` or `failed.ipynb`, and `log.txt`.
 
     check raises a DynrouteError where the run did not leave what it should. stamp is called after it, for the
     notebook's metadata. Must run in the main thread (it installs signal handlers, and puts the old ones back).
     Raises BlockedError where another process runs in the same folder, or the disk is full.
     """
     began = time.monotonic()
-    with open_log(job.folder) as log, scratch_folder() as scratch, collected_signals() as received:
+    with open_log(job.folder) as log, scratch_folder() as scratch, collect_signals() as received:
         remove_stale(job.folder, (DONE_NOTEBOOK, FAILED_NOTEBOOK))
         reason, status = _run_child(job, scratch, log, received, display or Display(name=job.name))
-        failure = _failure(scratch, status)
+        failure = _child_failure(scratch, status)
         if failure is None:
             try:
                 check()
             except DynrouteError as error:
-                failure = child.Failure(type(error).__name__, str(error))
+                failure = Failure.of(error)
         if failure and reason:
-            failure = _stopped(reason, job)
+            failure = _stop_failure(reason, job)
         shorten(log)
         path = _write_notebook(job, scratch, failure, stamp)
     return Outcome(
         state="done" if failure is None else "interrupted" if reason == "interrupted" else "failed",
-        exit_code=EXIT_DONE
-        if failure is None
-        else EXIT_INTERRUPTED
-        if reason == "interrupted"
-        else _exit_code(failure.name),
+        exit_code=_exit_code(failure, reason),
         error=failure.name if failure else "",
         message=_message(failure) if failure else "",
         notebook=path,
@@ -126,17 +121,17 @@ def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], disp
     """(why it was stopped: "", "interrupted" or "timeout"; the child's exit status)."""
     parameters = dict(job.parameters)
     if job.progress_parameter in parameters:
-        parameters[job.progress_parameter] = str(scratch / child.PROGRESS)
-    request = child.Request(
+        parameters[job.progress_parameter] = str(scratch / PROGRESS)
+    request = NotebookRequest(
         notebook=str(job.notebook),
         root=str(job.root),
-        parameters={name: child.plain_parameter(value, name) for name, value in parameters.items()},
+        parameters={name: plain_parameter(value, name) for name, value in parameters.items()},
         kernel=job.kernel,
         cell_timeout_s=job.cell_timeout_s,
     )
-    (scratch / child.REQUEST).write_bytes(msgspec.json.encode(request))
+    leave_request(scratch, request)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dynroute_suite.notebook.child", str(scratch / child.REQUEST)],
+        [sys.executable, "-m", "dynroute_suite.notebook.child", str(scratch)],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -148,7 +143,7 @@ def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], disp
         reason = _watch(process, job, scratch, received, display)
     finally:
         display.close()
-        for group in (process.pid if process.poll() is None else 0, _kernel(scratch)):
+        for group in (process.pid if process.poll() is None else 0, _kernel_id(scratch)):
             _send(group, signal.SIGKILL)
         process.wait()
         if process.stdin:
@@ -159,15 +154,15 @@ def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], disp
 def _watch(
     process: subprocess.Popen[bytes], job: Job, scratch: Path, received: list[int], display: Display
 ) -> Literal["", "interrupted", "timeout"]:
-    tail = Tail(scratch / child.PROGRESS)
+    tail = Tail(scratch / PROGRESS)
     limit = time.monotonic() + job.timeout_s if job.timeout_s else float("inf")
     reason: Literal["", "interrupted", "timeout"] = ""
     due: list[tuple[float, signal.Signals]] = []
     while process.poll() is None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_EVERY_S)
-        for seen in tail.read():
-            display.show(seen)
+        for progress in tail.read():
+            display.show(progress)
         now = time.monotonic()
         if not reason and (received or now > limit):
             reason = "interrupted" if received else "timeout"
@@ -175,7 +170,7 @@ def _watch(
         if len(received) > 1 and due and due[0][1] == signal.SIGINT:
             due = [(now, signal.SIGTERM), (now + job.patience_s[1], signal.SIGKILL)]
         while due and due[0][0] <= now:
-            _stop(process, _kernel(scratch), due.pop(0)[1])
+            _stop(process, _kernel_id(scratch), due.pop(0)[1])
     return reason
 
 
@@ -183,10 +178,7 @@ def _steps(now: float, patience_s: tuple[float, float]) -> list[tuple[float, sig
     polite, firm = patience_s
     return [
         (now, signal.SIGINT),
-        (
-            now + polite / 2,
-            signal.SIGINT,
-        ),  # the first can fall into the moment in which the kernel takes up a cell
+        (now + polite / 2, signal.SIGINT),  # the first can fall into the moment in which the kernel takes up a cell
         (now + polite, signal.SIGTERM),
         (now + polite + firm, signal.SIGKILL),
     ]
@@ -206,63 +198,56 @@ def _send(group: int, number: signal.Signals) -> None:
             os.killpg(group, number)
 
 
-def _kernel(scratch: Path) -> int:
+def _kernel_id(scratch: Path) -> int:
     """The kernel's process id, which is also its group's; 0 where it is gone.
 
     Asks for the scratch folder in its command line: the number may by now belong to somebody else.
     """
     try:
-        number = int((scratch / child.KERNEL).read_text())
+        number = int((scratch / KERNEL).read_text())
         words = Path(f"/proc/{number}/cmdline").read_bytes()
     except (OSError, ValueError):
         return 0
     return number if os.fsencode(scratch) in words else 0
 
 
-def _failure(scratch: Path, status: int) -> child.Failure | None:
-    with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode((scratch / child.FAILURE).read_bytes(), type=child.Failure)
+def _child_failure(scratch: Path, status: int) -> Failure | None:
+    if left := failures(scratch):
+        return left[0]
     if status == 0:
         return None
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left with exit code {status}"
-    return child.Failure("ProcessDied", f"the process that runs the notebook {how}; log.txt has its last words.")
+    return Failure("ProcessDied", f"the process that runs the notebook {how}; log.txt has its last words.")
 
 
-def _stopped(reason: str, job: Job) -> child.Failure:
+def _exit_code(failure: Failure | None, reason: str) -> int:
+    if failure is None:
+        return EXIT_DONE
+    if reason == "interrupted":
+        return EXIT_INTERRUPTED
+    return failure.kind.exit_code if failure.kind else EXIT_FAILED
+
+
+def _stop_failure(reason: str, job: Job) -> Failure:
     again = "What was trained so far is kept in a checkpoint: the same command goes on from there."
     if reason == "interrupted":
-        return child.Failure("Interrupted", f"stopped by you. {again}")
+        return Failure("Interrupted", f"stopped by you. {again}")
     minutes = (job.timeout_s or 0) / 60
-    return child.Failure("Timeout", f"stopped after {minutes:g} minutes, the limit given by --timeout. {again}")
+    return Failure("Timeout", f"stopped after {minutes:g} minutes, the limit given by --timeout. {again}")
 
 
-def _message(failure: child.Failure) -> str:
-    text = notebook.plain(failure.text).strip()
+def _message(failure: Failure) -> str:
+    text = document.plain(failure.text).strip()
     if failure.name in _HINTS:
         return f"{failure.name}: {text[:500]} {_HINTS[failure.name]}"
-    own = failure.name in _own_errors() or failure.name in ("Interrupted", "Timeout")
-    return text if own else f"{failure.name}: {text[:500]}"
+    meant_for_users = failure.kind is not None or failure.name in ("Interrupted", "Timeout")
+    return text if meant_for_users else f"{failure.name}: {text[:500]}"
 
 
-def _own_errors() -> dict[str, int]:
-    """Exit codes of the errors meant for users, by name: a name is all that a kernel tells of an exception's class."""
-    found: dict[str, int] = {}
-    waiting: list[type[DynrouteError]] = [DynrouteError]
-    while waiting:
-        kind = waiting.pop()
-        found[kind.__name__] = kind.exit_code
-        waiting += kind.__subclasses__()
-    return found
-
-
-def _exit_code(name: str) -> int:
-    return _own_errors().get(name, EXIT_FAILED)
-
-
-def _write_notebook(job: Job, scratch: Path, failure: child.Failure | None, stamp: Callable[[], str]) -> Path | None:
+def _write_notebook(job: Job, scratch: Path, failure: Failure | None, stamp: Callable[[], str]) -> Path | None:
     hidden = {str(scratch): "<temporary folder>", f"{job.root}{os.sep}": ""}
     resets = dict(job.resets) | {job.progress_parameter: '""'}
-    dress = notebook.Dress(
+    dress = document.Dress(
         title=job.title,
         stamp="" if failure else stamp(),
         failure=(failure.name, _message(failure)) if failure else None,
@@ -270,7 +255,7 @@ def _write_notebook(job: Job, scratch: Path, failure: child.Failure | None, stam
         hidden=hidden,
     )
     try:
-        content = notebook.normalise(notebook.read(scratch / child.EXECUTED), dress)
+        content = document.normalise(document.read(scratch / EXECUTED), dress)
     except (OSError, ValueError):
         if failure is None:
             raise

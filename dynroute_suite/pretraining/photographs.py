@@ -83,7 +83,7 @@ class TrainPhotographs(Dataset[Labelled | DynrouteError]):
         count = len(self.folder.samples)
         epoch, place = divmod(position, count)
         if self._order[0] != epoch:
-            drawn = torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(self.seed, "epoch", epoch)))
+            drawn = torch.randperm(count, generator=torch.Generator().manual_seed(_mix_seed(self.seed, "epoch", epoch)))
             self._order = epoch, drawn
         return self.folder.samples[int(self._order[1][place])]
 
@@ -94,7 +94,7 @@ class TrainPhotographs(Dataset[Labelled | DynrouteError]):
         except DynrouteError as error:
             return error
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(self.seed, "image", position))
+            torch.manual_seed(_mix_seed(self.seed, "image", position))
             return _pixels(self.augment(image)), label
 
     def batches(self, batch: int, start: int, stop: int) -> Iterator[list[int]]:
@@ -129,5 +129,5 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image)[..., ::-1].transpose(2, 0, 1).copy())
 
 
-def _mixed(seed: int, what: str, number: int) -> int:
+def _mix_seed(seed: int, what: str, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {what} {number}".encode()).digest()[:7])

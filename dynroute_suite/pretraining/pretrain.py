@@ -151,23 +151,23 @@ class _Pretraining:
     def steps(self) -> Iterator[float]:
         """Trains to the end; the loss of each iteration. A step is finished when it is yielded."""
         self.network.train()
-        for images, labels in map(_whole, self._loader(self.iteration)):
+        for images, labels in map(_require_batch, self._loader(self.iteration)):
             lr = learning_rate(self.config, self.iteration, self.iterations)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            loss = F.cross_entropy(self.network(self._input(images)), labels.to(self.device))
+            loss = F.cross_entropy(self.network(self._move_batch(images)), labels.to(self.device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             value = float(loss.detach())
             if not np.isfinite(value):
-                raise self._not_finite(value)
+                raise self._loss_error(value)
             self.optimizer.step()
             if self.iteration >= self.iterations - self._late_count():
                 self.late += value
             self.iteration += 1
             yield value
 
-    def _not_finite(self, loss: float) -> NonFiniteLossError:
+    def _loss_error(self, loss: float) -> NonFiniteLossError:
         photographs, path = self._photographs(), self.out / CHECKPOINT
         (positions,) = photographs.batches(self.config.batch, self.iteration, self.iteration + 1)
         good = f"The last good checkpoint is {path}." if path.exists() else "There is no checkpoint yet."
@@ -182,7 +182,7 @@ class _Pretraining:
     def _late_count(self) -> int:
         return max(self.iterations // 10, 1)
 
-    def _input(self, images: Tensor) -> Tensor:
+    def _move_batch(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
 
     def _loader(self, start: int) -> DataLoader[Labelled | DynrouteError]:
@@ -198,7 +198,9 @@ class _Pretraining:
         loader = DataLoader(
             photographs, batch_size=self.config.batch, num_workers=self.config.workers, collate_fn=collate
         )
-        hits = sum(int((self.network(self._input(x)).argmax(1).cpu() == y).sum()) for x, y in map(_whole, loader))
+        hits = sum(
+            int((self.network(self._move_batch(x)).argmax(1).cpu() == y).sum()) for x, y in map(_require_batch, loader)
+        )
         return 100 * hits / len(photographs)
 
     def save(self) -> None:
@@ -243,7 +245,7 @@ class _Pretraining:
         return result
 
 
-def _whole(found: list[Tensor] | DynrouteError) -> list[Tensor]:
+def _require_batch(found: list[Tensor] | DynrouteError) -> list[Tensor]:
     """A batch; raises the error that came in its place."""
     if isinstance(found, DynrouteError):
         raise found

@@ -55,7 +55,7 @@ class RunStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Handed:
+class _HandOver:
     """A run as it was handed to a cluster: where, as which run of which task, and what became of the job."""
 
     folder: Path
@@ -73,12 +73,12 @@ def statuses(out: Path) -> list[RunStatus]:
 
     Raises BlockedError where SLURM does not answer for jobs it was given, and for broken submissions.
     """
-    handed = _handed(out)
-    found = [_status(path, handed.pop(str(path), None)) for path in _run_folders(out)]
+    handed = _latest_hand_overs(out)
+    found = [_folder_status(path, handed.pop(str(path), None)) for path in _run_folders(out)]
     seen = {status.name for status in found}
     for run, how in handed.values():
         if run.folder or (run.row, run.profile, run.data, run.seed) not in seen:  # one without folder: a common network
-            found.append(_unseen(run, how))
+            found.append(_status_without_folder(run, how))
     return sorted(found, key=lambda status: (status.profile, status.data, status.row, status.seed, status.folder))
 
 
@@ -104,18 +104,18 @@ def _run_folders(out: Path) -> list[Path]:
     return sorted(path for path in out.glob("*/*") if parse_folder(path.name) and path.is_dir())
 
 
-def _handed(out: Path) -> dict[str, tuple[RunName, _Handed]]:
+def _latest_hand_overs(out: Path) -> dict[str, tuple[RunName, _HandOver]]:
     """The latest hand-over of every run, by its folder, or by row and seed where that is not known."""
     every = submissions(out)
     known = places(each for each in every if not _all_done(each[1]))
-    found: dict[str, tuple[RunName, _Handed]] = {}
+    found: dict[str, tuple[RunName, _HandOver]] = {}
     for folder, submission in every:
         for index, task in enumerate(submission.tasks):
             place = known.get((submission.name, index), GONE)
             if not submission.jobs and place == GONE:
                 continue  # killed before anything was handed over
             for run in task.runs:
-                how = _Handed(folder=folder, submission=submission, task=index, place=place)
+                how = _HandOver(folder=folder, submission=submission, task=index, place=place)
                 found.setdefault(run.folder or f"{run.row} {run.profile} {run.data} {run.seed}", (run, how))
     return found
 
@@ -126,10 +126,10 @@ def _all_done(submission: Submission) -> bool:
     return all(run.folder and (Path(run.folder) / RECORD).exists() for run in runs)
 
 
-def _status(folder: Path, handed: tuple[RunName, _Handed] | None) -> RunStatus:
+def _folder_status(folder: Path, handed: tuple[RunName, _HandOver] | None) -> RunStatus:
     named = parse_folder(folder.name)
     assert named is not None
-    iteration, iterations = _progress(folder)
+    iteration, iterations = _iterations(folder)
     log = folder / LOG
     status = RunStatus(
         row=folder.parent.name,
@@ -152,21 +152,21 @@ def _status(folder: Path, handed: tuple[RunName, _Handed] | None) -> RunStatus:
         return replace(status, state="done", iteration=iterations, record=str(folder / RECORD))
     if is_at_work(folder):
         return replace(status, state="running")
-    if handed and (queued := _in_queue(status, *handed)):
+    if handed and (queued := _queue_status(status, *handed)):
         return queued
-    return _last_words(status, handed)
+    return _ended_status(status, handed)
 
 
-def _unseen(run: RunName, handed: _Handed) -> RunStatus:
+def _status_without_folder(run: RunName, handed: _HandOver) -> RunStatus:
     status = RunStatus(row=run.row, profile=run.profile, data=run.data, seed=run.seed, state="waiting", job=handed.job)
-    return _in_queue(status, run, handed) or _last_words(status, (run, handed))
+    return _queue_status(status, run, handed) or _ended_status(status, (run, handed))
 
 
-def _in_queue(status: RunStatus, run: RunName, handed: _Handed) -> RunStatus | None:
+def _queue_status(status: RunStatus, run: RunName, handed: _HandOver) -> RunStatus | None:
     """The status of a run whose job is in the queue or at work; None where nothing more will come of it."""
     if handed.place.state == "gone":
         return None
-    answered = _answered(run, handed)
+    answered = _bad_end(run, handed)
     if answered and answered[0] == "failed":
         return None
     before = [other.row for other in handed.submission.tasks[handed.task].runs]
@@ -178,7 +178,7 @@ def _in_queue(status: RunStatus, run: RunName, handed: _Handed) -> RunStatus | N
     return replace(status, state="waiting", message=", ".join(word for word in words if word))
 
 
-def _answered(run: RunName, handed: _Handed) -> tuple[State, str] | None:
+def _bad_end(run: RunName, handed: _HandOver) -> tuple[State, str] | None:
     """How the job's command says that the run ended badly; None where it says nothing of it."""
     answer = read_answer(handed.folder, handed.task)
     if answer is None:
@@ -196,16 +196,16 @@ def _answered(run: RunName, handed: _Handed) -> tuple[State, str] | None:
     return None
 
 
-def _last_words(status: RunStatus, handed: tuple[RunName, _Handed] | None) -> RunStatus:
+def _ended_status(status: RunStatus, handed: tuple[RunName, _HandOver] | None) -> RunStatus:
     """The status of a run at which nobody is at work: what its last attempt left, the run's files or the job's."""
     failed = Path(status.folder) / FAILED_NOTEBOOK if status.folder else None
     said = failure_of(failed) if failed else None
     if handed:
         run, how = handed
-        answered, answer = _answered(run, how), answer_path(how.folder, how.task)
+        answered, answer = _bad_end(run, how), answer_path(how.folder, how.task)
         log = log_path(how.folder, how.job)
         status = replace(status, log=status.log or (str(log) if log.exists() else ""))
-        if answered and (said is None or failed is None or _changed(answer) >= _changed(failed)):
+        if answered and (said is None or failed is None or _change_time(answer) >= _change_time(failed)):
             return replace(status, state=answered[0], message=answered[1])
         if said is None and answered is None and not answer.exists():
             why = f" ({how.place.why})" if how.place.why else ""
@@ -219,11 +219,11 @@ def _last_words(status: RunStatus, handed: tuple[RunName, _Handed] | None) -> Ru
     return replace(status, state="interrupted", message="it ended without a word; the same command goes on.")
 
 
-def _changed(path: Path) -> int:
+def _change_time(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def _progress(folder: Path) -> tuple[int | None, int | None]:
+def _iterations(folder: Path) -> tuple[int | None, int | None]:
     """(iterations trained by the last checkpoint, iterations in all)."""
     total = done = None
     with suppress(OSError, ValueError, LookupError, TypeError):

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dynroute_core.system.errors import UsageError, suggest
-from dynroute_suite.command.session import profile_of, rows_of, seeds_of
-from dynroute_suite.command.summary import aligned, seeds_text, shown
+from dynroute_suite.command.options import profile_of, rows_of, seeds_of
+from dynroute_suite.command.summary import align_columns, short_path
 from dynroute_suite.status.runs import UNFINISHED, RunStatus, expected, records, statuses
 
 
@@ -24,13 +24,14 @@ def statuses_of(arguments: Namespace) -> list[RunStatus]:
     found = statuses(arguments.out.expanduser().resolve())
     if not (arguments.row or arguments.all):
         return found
-    from dynroute_core.experiments import ROWS
+    from dynroute_core.experiments import ROWS  # needs torch, which takes seconds
 
     for row in arguments.row:
         if row not in ROWS:
             raise suggest("row", row, ROWS)
     profile, data = profile_of(arguments), arguments.data.partition("=")[0]
-    return expected(found, [(row, profile, data, seed) for row in rows_of(arguments) for seed in seeds_of(arguments)])
+    rows, seeds = rows_of(arguments, ROWS), seeds_of(arguments)
+    return expected(found, [(row, profile, data, seed) for row in rows for seed in seeds])
 
 
 def status_json(found: Sequence[RunStatus]) -> list[dict[str, object]]:
@@ -45,23 +46,23 @@ def status_text(found: Sequence[RunStatus], root: Path) -> str:
         return "There is no run here yet."
     lines = [["row", "profile", "data", "seed", "state", "iterations", ""]]
     for status in found:
-        words = [status.row, status.profile, status.data, str(status.seed), status.state, _iterations(status)]
+        words = [status.row, status.profile, status.data, str(status.seed), status.state, _iterations_text(status)]
         job = f"job {status.job}" if status.job and status.state != "done" else ""
         lines.append([*words, " ".join(word for word in (status.mark, job) if word)])
-    text = aligned(lines, right={3, 5})
+    text = align_columns(lines, right={3, 5})
     for status in found:
         if status.message or (status.log and status.state == "failed"):
             text.append(f"{status.row} seed {status.seed}: {status.message}")
             if status.log and status.state in ("failed", "interrupted"):
-                text.append(f"  output  {shown(status.log, root)}")
+                text.append(f"  output  {short_path(status.log, root)}")
     counts = Counter(status.state for status in found)
     text.append(", ".join(f"{count} {state}" for state, count in counts.items()))
     if not any(status.state in UNFINISHED for status in found) and (finished := records(found)):
-        from dynroute_suite.report.tables import terminal_table
+        from dynroute_suite.command.tables import finished_lines
 
-        text += ["", terminal_table(finished), seeds_text(finished)]
+        text += finished_lines(finished)
     return "\n".join(text).rstrip()
 
 
-def _iterations(status: RunStatus) -> str:
+def _iterations_text(status: RunStatus) -> str:
     return "" if status.iterations is None else f"{status.iteration or 0}/{status.iterations}"

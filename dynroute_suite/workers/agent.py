@@ -1,7 +1,7 @@
 """One run by several processes: starts them as workers of torch's elastic agent, and gives what `pipeline.run` gives.
 
 The agent (what `torchrun` is made of) runs in this process. Where a worker dies it ends the others and starts all
-anew, and they go on from the last checkpoint. An error that would come again (`FINAL`) is raised here instead, as the
+anew, and they go on from the last checkpoint. An error that would come again is raised here instead, as the
 worker raised it. SIGINT and SIGTERM are handed on to every worker and then raise KeyboardInterrupt here, after the
 workers' checkpoint.
 
@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -31,10 +30,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dynroute_core.distributed import team_device
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import pipeline
-from dynroute_core.runs.pipeline import FinishedRun, Report, RunProgress, plan
+from dynroute_core.runs.pipeline import FinishedRun, Report, plan
 from dynroute_core.system.errors import DynrouteError
-from dynroute_suite.notebook.progress import Tail
-from dynroute_suite.workers.worker import PROGRESS, REQUEST, Failure, Request, failures
+from dynroute_suite.notebook.messages import PROGRESS, Tail, failures, leave_request
+from dynroute_suite.workers.worker import WorkerRequest, would_recur
 
 MAX_RESTARTS = 3
 LAST_WORDS = 4000  # characters of a worker's standard error that are shown
@@ -65,7 +64,7 @@ def run(
         return FinishedRun.open(planned.folder, planned.key)
     with tempfile.TemporaryDirectory(prefix="dynroute-") as name:
         folder = Path(name)
-        request = Request(
+        request = WorkerRequest(
             experiment=experiment,
             data_root=str(data_root.resolve()) if data_root else None,
             out=str(out.resolve()),
@@ -74,8 +73,8 @@ def run(
             threads=max(torch.get_num_threads() // processes, 1),
             agent=os.getpid(),
         )
-        (folder / REQUEST).write_bytes(msgspec.json.encode(request))
-        with _told(folder, report):
+        leave_request(folder, request)
+        with _relay_progress(folder, report):
             _run_workers(folder, processes, max_restarts)
     return replace(FinishedRun.open(planned.folder, planned.key), reused=False)
 
@@ -96,7 +95,7 @@ def _run_workers(folder: Path, processes: int, max_restarts: int) -> None:
     )
     words = ("-m", "dynroute_suite.workers.worker", str(folder))
     try:
-        with _own_handlers_after():
+        with _restore_handlers():
             elastic_launch(config, sys.executable)(*words)
     except SignalException as error:
         raise KeyboardInterrupt from error
@@ -109,19 +108,8 @@ def _run_workers(folder: Path, processes: int, max_restarts: int) -> None:
     finally:
         _show_last_words(folder)
     for failure in failures(folder):
-        if failure.final:
-            raise _as_raised(failure)
-
-
-def _as_raised(failure: Failure) -> DynrouteError:
-    """The worker's exception, of the class that it had there: its name decides the exit code."""
-    waiting: list[type[DynrouteError]] = [DynrouteError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.__name__ == failure.name:
-            return kind(failure.text)
-        waiting += kind.__subclasses__()
-    raise AssertionError(f"{failure.name} is no error meant for users")
+        if failure.kind is not None and would_recur(failure):
+            raise failure.kind(failure.text)
 
 
 def _show_last_words(folder: Path) -> None:
@@ -131,7 +119,7 @@ def _show_last_words(folder: Path) -> None:
 
 
 @contextmanager
-def _own_handlers_after() -> Iterator[None]:
+def _restore_handlers() -> Iterator[None]:
     """The agent installs its signal handlers and leaves them; this puts the old ones back."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -145,19 +133,19 @@ def _own_handlers_after() -> Iterator[None]:
 
 
 @contextmanager
-def _told(folder: Path, report: Report | None) -> Iterator[None]:
+def _relay_progress(folder: Path, report: Report | None) -> Iterator[None]:
     """Hands the leading worker's reports on, from a thread: the agent has this one."""
     tail, over = Tail(folder / PROGRESS), threading.Event()
 
-    def hand_on() -> None:
+    def relay() -> None:
         ended = False
         while not ended:
             ended = over.wait(LOOK_EVERY_S)
-            for seen in tail.read():
+            for progress in tail.read():
                 if report is not None:
-                    report(RunProgress(seen.phase, seen.done, seen.total, seen.text))
+                    report(progress)
 
-    thread = threading.Thread(target=hand_on, daemon=True)
+    thread = threading.Thread(target=relay, daemon=True)
     thread.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""One of the processes that run an experiment together, started by the elastic agent of `launch.elastic` alone.
+"""One of the processes that run an experiment together, started by the elastic agent of `workers.agent` alone.
 
 Takes the folder with the request; leaves progress (the leading worker's) and, where it failed, why. An error that
 would come again is left for the agent's process to raise: the others, which are started anew because of it, find it
@@ -12,11 +12,9 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import torch
 
 from dynroute_core.distributed import joined
@@ -24,15 +22,15 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs import pipeline
 from dynroute_core.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, UsageError
+from dynroute_suite.notebook.messages import PROGRESS, Failure, failures, leave_failure, read_request
 from dynroute_suite.notebook.progress import reporter
 
-REQUEST, PROGRESS, FAILURE = "request.json", "progress", "failure"
 FINAL = (UsageError, BlockedError, NonFiniteLossError)  # would come again; a data worker that died would not
 LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class WorkerRequest:
     """What to run. device: cpu or cuda, then this process's only one. threads: of each process. agent: the id of the
     process that all this is for."""
 
@@ -45,27 +43,17 @@ class Request:
     agent: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """How a worker failed: its exception's name and text. final: it would come again."""
-
-    name: str
-    text: str
-    final: bool
-
-
-def failures(folder: Path) -> list[Failure]:
-    """What the workers left, one failure an attempt, in order."""
-    paths = sorted(folder.glob(f"{FAILURE}-*.json"))
-    return [msgspec.json.decode(path.read_bytes(), type=Failure) for path in paths]
+def would_recur(failure: Failure) -> bool:
+    """Whether workers that are started anew would meet the same error."""
+    return failure.kind is not None and issubclass(failure.kind, FINAL)
 
 
 def main(folder: Path) -> int:
     """Runs the request in a folder; returns the exit code."""
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=Request)
-    threading.Thread(target=_end_with, args=(request.agent,), daemon=True).start()
-    if any(failure.final for failure in failures(folder)):
+    request = read_request(folder, WorkerRequest)
+    threading.Thread(target=_end_with_agent, args=(request.agent,), daemon=True).start()
+    if any(map(would_recur, failures(folder))):
         return EXIT_DONE
     torch.set_num_threads(request.threads)
     try:
@@ -82,23 +70,14 @@ def main(folder: Path) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
-        _leave(folder, attempt, error)
+        leave_failure(folder, Failure.of(error), attempt=attempt)
         if isinstance(error, FINAL):
             return EXIT_FAILED
         raise
     return EXIT_DONE
 
 
-def _leave(folder: Path, attempt: int, error: Exception) -> None:
-    """Writes why this worker failed, unless another did before: that others then lose it is no reason of their own."""
-    failure = Failure(name=type(error).__name__, text=str(error), final=isinstance(error, FINAL))
-    aside, path = folder / f".{os.getpid()}", folder / f"{FAILURE}-{attempt}.json"
-    aside.write_bytes(msgspec.json.encode(failure))
-    with suppress(FileExistsError):
-        os.link(aside, path)  # whole, and only where there is none
-
-
-def _end_with(agent: int) -> None:
+def _end_with_agent(agent: int) -> None:
     """Ends this process where the agent is gone without a word, killed for one."""
     while os.getppid() == agent:
         time.sleep(LOOK_EVERY_S)

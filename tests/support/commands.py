@@ -10,13 +10,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import reproduce
+from dynroute_suite.command.options import check, parser
+from dynroute_suite.command.session import Session, open_session
+
 ROOT = Path(__file__).resolve().parents[2]
 
-
 DEADLINE_S = 300.0  # only what hangs meets it, on a busy machine too
-
-
 SMOKE = ("--profile", "smoke", "--device", "cpu")
+
+
+def call(*words: object) -> int:
+    """The command's exit code."""
+    try:
+        return reproduce.main([str(word) for word in words])
+    except SystemExit as error:  # argparse leaves by itself
+        return int(error.code or 0)
+
+
+def session_of(*words: str) -> Session:
+    """What the command would do, with these words."""
+    arguments = parser("").parse_args(words)
+    check(arguments)
+    return open_session(arguments)
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -8,24 +8,15 @@ from pathlib import Path
 
 import pytest
 
-import reproduce
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import EXIT_DONE
 from dynroute_suite.status.runs import RunStatus, statuses
+from support.commands import SMOKE, call
 
 DEADLINE_S = 300.0
-SMOKE = ("--profile", "smoke", "--device", "cpu")
 SHORT = ("model.layers=3", "train.iterations=150", "train.checkpoint_every=2", "data.workers=0")
-
-
-def call(*words: object) -> int:
-    """The command's exit code."""
-    try:
-        return reproduce.main([str(word) for word in words])
-    except SystemExit as error:  # argparse leaves by itself
-        return int(error.code or 0)
 
 
 def answered(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

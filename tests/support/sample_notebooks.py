@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dynroute_suite.notebook import document as notebook
+from dynroute_suite.notebook import document
 
 
 def failed_notebook(error: str, text: str) -> bytes:
     """A notebook as the runner leaves it where a cell raised."""
-    raised: notebook.Output = {
+    raised: document.Output = {
         "output_type": "error",
         "ename": error,
         "evalue": text,
         "traceback": ["Traceback (most recent call last):", f"\x1b[31m{error}\x1b[0m: {text}"],
     }
-    cells: list[notebook.Cell] = [
+    cells: list[document.Cell] = [
         {"id": "title", "cell_type": "markdown", "metadata": {}, "source": "# x"},
         {
             "id": "run",
@@ -24,5 +24,5 @@ def failed_notebook(error: str, text: str) -> bytes:
             "execution_count": 1,
         },
     ]
-    whole: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    return notebook.normalise(whole, notebook.Dress(title="x", failure=(error, text)))
+    whole: document.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return document.normalise(whole, document.Dress(title="x", failure=(error, text)))

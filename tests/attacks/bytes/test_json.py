@@ -22,7 +22,7 @@ from dynroute_core.runs.route_files import find_route, read_route, write_route
 from dynroute_core.space import ModelConfig, RoutingSpace
 from dynroute_core.system.errors import BlockedError, DynrouteError
 from dynroute_core.system.strict_json import DEEPEST, decode_json, to_json
-from dynroute_suite.notebook import document as notebook
+from dynroute_suite.notebook import document
 from dynroute_suite.report.failures import read_failure
 from dynroute_suite.report.speed_record import read_speed
 from support.damage import bombard, bounded, damaged
@@ -103,10 +103,10 @@ def test_damaged_notebooks_and_failures(tmp_path: Path) -> None:
     for content in damaged(whole, 200, seed=21):
         path.write_bytes(content)
         with bounded():
-            assert isinstance(notebook.stamp_of(path), str)  # no stamp means: made anew
+            assert isinstance(document.stamp_of(path), str)  # no stamp means: made anew
     for content in (b"[" * 10**5, b"{}", b'{"cells": []}', b'{"cells": [], "metadata": 5}', b"\xff"):
         path.write_bytes(content)
-        assert notebook.stamp_of(path) == ""
+        assert document.stamp_of(path) == ""
 
 
 def test_a_damaged_plan_only_loses_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

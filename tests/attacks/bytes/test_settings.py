@@ -20,8 +20,8 @@ from dynroute_core.runs.route_files import find_route
 from dynroute_core.settings import setting_names
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import DynrouteError, UsageError
-from dynroute_suite.command.session import parser
-from dynroute_suite.notebook.child import Parameter, plain_parameter
+from dynroute_suite.notebook.request import Parameter, plain_parameter
+from support.commands import session_of
 from support.damage import SEED, bounded
 
 BASE = experiment("common-a", profile="smoke")
@@ -126,7 +126,5 @@ def test_parameters_that_no_notebook_can_hold() -> None:
     "words", ["--seed 99999999999999999999999999", "--timeout nan", "--timeout -1", "--device cuda:x"]
 )
 def test_command_lines_that_no_run_can_have(words: str) -> None:
-    from dynroute_suite.command.session import open_session
-
     with pytest.raises(UsageError):
-        open_session(parser("x").parse_args(["--row", "dynamic-a", *words.split()]))
+        session_of("--row", "dynamic-a", *words.split())

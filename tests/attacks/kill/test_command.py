@@ -24,7 +24,7 @@ from dynroute_core.runs.pipeline import run
 from dynroute_core.runs.plan import plan
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD
 from dynroute_core.system.errors import EXIT_BLOCKED
-from dynroute_suite.notebook import row as rows
+from dynroute_suite.notebook.row import is_fresh
 from support.processes import assert_nothing_half_written, wait_for
 from support.sample_tiny_runs import assert_same_run
 
@@ -166,7 +166,7 @@ def test_the_command_survives_its_kills(
     code, said = Command(smoke_streets, out, temporary).end()
     assert code == 0, said
     assert_same_run(folder, whole)
-    assert rows.is_fresh(plan(chosen, data_root=smoke_streets, out=out))
+    assert is_fresh(plan(chosen, data_root=smoke_streets, out=out))
     assert not (folder / "failed.ipynb").exists()
     assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
     wait_for(lambda: all(process.is_gone() for process in left), "the end of every process that was left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynroute_core.system.errors import BlockedError, DynrouteError, UsageError, suggest
+from dynroute_core.system.errors import BlockedError, DynrouteError, UsageError, error_named, suggest
 
 
 def test_suggestions():
@@ -16,3 +16,11 @@ def test_suggestions():
 def test_exit_codes():
     assert [kind.exit_code for kind in (DynrouteError, UsageError, BlockedError)] == [1, 2, 3]
     assert issubclass(UsageError, ValueError)
+
+
+def test_classes_are_found_by_their_names():
+    assert [error_named(name) for name in ("DynrouteError", "BlockedError", "ValueError")] == [
+        DynrouteError,
+        BlockedError,
+        None,
+    ]

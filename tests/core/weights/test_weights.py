@@ -77,7 +77,7 @@ def test_released_names_in_every_wrapping(source: Segmenter, tmp_path: Path, wri
     path = tmp_path / "model_final.pth"
     WRITERS[writer](released(source), path)
     model = fresh()
-    assert give_weights(model, path, use="evaluate") == "weights of model_final.pth"
+    assert give_weights(model, path, use="evaluate").words == "weights of model_final.pth"
     assert equal(source, model)
 
 
@@ -103,7 +103,9 @@ def test_a_backbone_starts_a_row_and_is_not_evaluated(source: Segmenter, tmp_pat
     torch.save({"model": backbone | {prefix + "linear.weight": torch.ones(1000, 4)}}, path)
     model, before = fresh(), fresh()
     before.load_state_dict(model.state_dict())
-    assert give_weights(model, path, use="start") == "backbone alone of imagenet.pth"
+    taken = give_weights(model, path, use="start")
+    assert (taken.words, taken.head) == ("backbone alone of imagenet.pth", False)
+    assert taken.tensors == len(backbone)
     assert equal(source, model, "cells.") and equal(source, model, "stem.") and equal(before, model, "head.")
     torch.save({"model": backbone}, path)
     with pytest.raises(BlockedError, match=r"backbone without a head.*--init"):
@@ -114,10 +116,12 @@ def test_a_head_of_other_classes_is_left_out(source: Segmenter, tmp_path: Path) 
     path = tmp_path / "whole.pth"
     torch.save(released(source), path)
     model = fresh()
-    assert give_weights(model, path, use="start") == "backbone and head of whole.pth"
+    taken = give_weights(model, path, use="start")
+    assert (taken.words, taken.head) == ("backbone and head of whole.pth", True)
+    assert taken.tensors == len(model.state_dict())
     assert equal(source, model)
     other = Segmenter(small_config(gate="small", classes=7))
-    assert give_weights(other, path, use="start") == "backbone alone of whole.pth"
+    assert give_weights(other, path, use="start").words == "backbone alone of whole.pth"
 
 
 def test_what_does_not_fit_is_listed_by_the_files_names(source: Segmenter, tmp_path: Path) -> None:

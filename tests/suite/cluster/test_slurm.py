@@ -14,7 +14,8 @@ from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE
 from dynroute_suite.cluster import submission
 from dynroute_suite.status.runs import statuses
 from support import slurm_machine
-from support.handed_runs import SHORT, SMOKE, answered, call, checkpointed, facts, spoil, states, whole
+from support.commands import SMOKE, call
+from support.handed_runs import SHORT, answered, checkpointed, facts, spoil, states, whole
 from support.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -26,6 +26,7 @@ from dynroute_core.runs.plan import RunPlan, plan
 from dynroute_core.runs.record import CHECKPOINT, Record
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.command import export as export_module
+from dynroute_suite.command import run
 from dynroute_suite.command.export import (
     ARCHIVE,
     FACTS,
@@ -35,7 +36,6 @@ from dynroute_suite.command.export import (
     file_name,
     parse_target,
 )
-from dynroute_suite.notebook import row as rows
 from dynroute_suite.notebook.supervisor import Outcome
 from support.official import official_scores
 
@@ -261,7 +261,7 @@ def test_the_command_exports_a_finished_row(
 ) -> None:
     monkeypatch.chdir(Path.cwd())  # the command changes it
     done = Outcome(state="done", exit_code=0, error="", message="", notebook=None, interrupted=False, seconds=0.0)
-    monkeypatch.setattr(rows, "run_row", lambda *_: done)  # the notebook; the record is there already
+    monkeypatch.setattr(run, "run_row", lambda *_: done)  # the notebook; the record is there already
     settings = [f"{key}={value}" for key, value in SETTINGS.items()]
     words = ["--row", "dynamic-a", "--profile", "smoke", "--data", f"streets={streets}", "--device", "cpu"]
     words += ["--set", *settings, "--out", str(out), "--json", "--export", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""The command line: every refusal with its exit code, what it says it would do, runs that are stopped and taken up."""
+"""The command line: every refusal with its exit code, what it says it would do, and runs of the real pipeline."""
 
 from __future__ import annotations
 
@@ -6,46 +6,24 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-import dynroute_core.runs.plan
-import reproduce
+from dynroute_core.cell import RouteFactors
 from dynroute_core.data.datasets import DATASETS
-from dynroute_core.experiments import ROWS, Experiment
+from dynroute_core.experiments import ROWS
 from dynroute_core.published import PUBLISHED
-from dynroute_core.runs.plan import RunPlan, find_data
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_record
 from dynroute_core.system.errors import (
     EXIT_BLOCKED,
     EXIT_DONE,
-    EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    BlockedError,
-    DynrouteError,
 )
-from dynroute_suite.command.session import open_session, parser
-from dynroute_suite.notebook import row as rows
-from dynroute_suite.notebook.supervisor import Outcome
-from support.commands import DEADLINE_S, ROOT, SMOKE, interrupt, start
-
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command changes the working directory; this puts it back after each test."""
-    monkeypatch.chdir(ROOT)
-
-
-def call(*words: str) -> int:
-    try:
-        return reproduce.main(list(words))
-    except SystemExit as error:  # argparse leaves by itself
-        return int(error.code or 0)
-
+from dynroute_suite.command.options import ROUTE_FACTORS
+from support.commands import DEADLINE_S, ROOT, SMOKE, call, interrupt, start
 
 # Refusals
 
@@ -123,10 +101,10 @@ def test_an_error_as_json_keeps_standard_output_readable(capsys: pytest.CaptureF
 # Looking without running
 
 
-def test_help_and_refusals_come_without_torch() -> None:
+def test_help_refusals_and_status_come_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, reproduce\n"
-        "for words in (['--help'], ['--nonsense'], []):\n"
+        f"for words in (['--help'], ['--nonsense'], [], ['--status', '--out', {str(tmp_path)!r}]):\n"
         "    try: reproduce.main(words)\n"
         "    except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
@@ -176,131 +154,6 @@ def test_a_common_network_without_its_source_blocks(capsys: pytest.CaptureFixtur
         assert call(*words, *more) == EXIT_BLOCKED
         assert "python reproduce.py --row dynamic-b --profile smoke --data streets" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-
-
-# Several rows, with stand-ins for the runs
-
-
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[str, object]], list[str]]:
-    """Replaces the runs: endings by row, each an Outcome or an error. Gives the list in which runs are noted."""
-
-    def use(endings: dict[str, object]) -> list[str]:
-        ran: list[str] = []
-
-        def plan(experiment: Experiment, *, data_root: Path, out: Path, force: bool) -> RunPlan:
-            if isinstance(ending := endings.get(f"plan {experiment.row}"), DynrouteError):
-                raise ending
-            return RunPlan(tmp_path / experiment.row, "0" * 64, False, "there is no record yet")
-
-        def run_row(experiment: Experiment, plan: RunPlan, options: rows.Options) -> Outcome:
-            ran.append(experiment.row)
-            if isinstance(ending := endings[experiment.row], DynrouteError):
-                raise ending
-            assert isinstance(ending, Outcome)
-            return ending
-
-        monkeypatch.setattr(dynroute_core.runs.plan, "find_data", lambda config, given, **_: tmp_path)
-        monkeypatch.setattr(dynroute_core.runs.plan, "plan", plan)
-        monkeypatch.setattr(rows, "run_row", run_row)
-        return ran
-
-    return use
-
-
-FAILED = Outcome(
-    state="failed",
-    exit_code=EXIT_FAILED,
-    error="ValueError",
-    message="ValueError: odd",
-    notebook=None,
-    interrupted=False,
-    seconds=1.0,
-)
-STOPPED = replace(FAILED, state="interrupted", exit_code=EXIT_INTERRUPTED, message="stopped by you.", interrupted=True)
-A_AND_B = ("--row", "dynamic-a", "--row", "dynamic-b", "--row", "dynamic-a", *SMOKE, "--json")
-
-
-def states(shown: str) -> dict[str, str]:
-    return {row["row"]: row["state"] for row in json.loads(shown)["rows"]}
-
-
-def test_a_failed_row_stops_the_command(stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    ran = stand_in({"dynamic-a": FAILED})
-    assert call(*A_AND_B) == EXIT_FAILED
-    shown = capsys.readouterr()
-    assert ran == ["dynamic-a"]
-    assert states(shown.out) == {"dynamic-a": "failed", "dynamic-b": "not started"}
-    assert "dynamic-a: ValueError: odd" in shown.err
-    assert "the same command tries again" in shown.err
-
-
-def test_keep_going_runs_every_row_and_reports_the_worst(
-    stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran = stand_in({"dynamic-a": FAILED, "dynamic-b": BlockedError("no weights.")})
-    assert call(*A_AND_B, "--keep-going") == EXIT_FAILED
-    assert ran == ["dynamic-a", "dynamic-b"]
-    assert states(capsys.readouterr().out) == {"dynamic-a": "failed", "dynamic-b": "blocked"}
-
-
-def test_what_is_blocked_shows_before_anything_runs(
-    stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    endings = {"dynamic-a": FAILED, "plan dynamic-b": BlockedError("no data.")}
-    ran = stand_in(endings)
-    assert call(*A_AND_B) == EXIT_BLOCKED
-    assert ran == []
-    assert call(*A_AND_B, "--dry-run", "--keep-going") == EXIT_BLOCKED
-    capsys.readouterr()
-    ran = stand_in(endings)
-    assert call(*A_AND_B, "--keep-going") == EXIT_FAILED
-    assert ran == ["dynamic-a"]
-    assert states(capsys.readouterr().out) == {"dynamic-a": "failed", "dynamic-b": "blocked"}
-
-
-def test_a_common_network_is_planned_after_its_source_has_run(
-    stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("--row", "common-a", "--row", "dynamic-a", *SMOKE, "--json")
-    noted = stand_in({"dynamic-a": FAILED, "common-a": FAILED})
-    plan = dynroute_core.runs.plan.plan
-
-    def noting(experiment: Experiment, **how: object) -> RunPlan:
-        noted.append(f"plan {experiment.row}")
-        return plan(experiment, **how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(dynroute_core.runs.plan, "plan", noting)
-    assert call(*words, "--keep-going") == EXIT_FAILED
-    assert noted == ["plan dynamic-a", "dynamic-a", "plan common-a", "common-a"]
-    noted.clear()
-    assert call(*words) == EXIT_FAILED
-    assert noted == ["plan dynamic-a", "dynamic-a"]
-    shown = capsys.readouterr().out
-    assert states(shown[shown.rindex('{\n "exit_code"') :]) == {"dynamic-a": "failed", "common-a": "not started"}
-
-
-def test_an_interrupt_stops_even_with_keep_going(
-    stand_in: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran = stand_in({"dynamic-a": STOPPED})
-    assert call(*A_AND_B, "--keep-going") == EXIT_INTERRUPTED
-    assert ran == ["dynamic-a"]
-    assert states(capsys.readouterr().out) == {"dynamic-a": "interrupted", "dynamic-b": "not started"}
-
-
-def test_options_reach_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    words = ["--row", "dynamic-c", *SMOKE, "--set", "train.batch=3", "train.lr=0.5", "--timeout", "1.5", "--force"]
-    monkeypatch.chdir(tmp_path)
-    session = open_session(parser("").parse_args([*words, "--data", "streets=here", "--out", "there"]))
-    (experiment,) = session.experiments
-    assert (experiment.train.batch, experiment.train.lr) == (3, 0.5)
-    assert session.options.timeout_s == 90
-    assert (session.options.data_root, session.options.out) == (tmp_path / "here", tmp_path / "there")
-    given = rows.parameters(experiment, session.options)
-    assert given["settings"] == {"train.batch": "3", "train.lr": "0.5"}
-    assert (given["force"], given["device"], given["out"]) == (True, "cpu", str(tmp_path / "there"))
-    assert rows.parameters(experiment, replace(session.options, out=ROOT / "runs"))["out"] == "runs"
 
 
 # With the real pipeline: seconds per run
@@ -359,17 +212,7 @@ def test_an_error_of_the_pipeline_keeps_its_exit_code_through_the_kernel(tmp_pat
     assert "Traceback" not in err
 
 
-def test_generated_data_are_beside_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    session = open_session(parser("").parse_args(["--row", "dynamic-c", *SMOKE]))
-    assert find_data(session.experiments[0].data, None).parent == ROOT / "data"
-
-
 def test_route_factors_are_those_of_the_cells():
-    from typing import get_args
-
-    from dynroute_core.cell import RouteFactors
-    from dynroute_suite.command.session import ROUTE_FACTORS
-
     assert get_args(RouteFactors) == ROUTE_FACTORS
 
 

@@ -40,12 +40,6 @@ WORDS = (
 CHOSEN = with_settings(experiment("dynamic-c", profile="smoke"), SETTINGS)
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command changes the working directory; this puts it back after each test."""
-    monkeypatch.chdir(ROOT)
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a command said: its code, the one row's result, the page's cells as text."""
@@ -186,6 +180,14 @@ def test_convert_writes_plain_safetensors(released: Path, tmp_path: Path, capsys
     one, other = (model.state_dict() for model in models)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert call("--weights", str(released), "--convert", str(tmp_path / "plain.pth")) == EXIT_USAGE
+
+
+@pytest.mark.suite
+def test_convert_keeps_the_head_whatever_the_file_is_called(released: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "backbone alone.pth", tmp_path / "plain.safetensors"
+    source.write_bytes(released.read_bytes())
+    assert call("--weights", str(source), "--convert", str(target)) == EXIT_DONE
+    give_weights(Segmenter(CHOSEN.model), target, use="evaluate")
 
 
 @pytest.mark.suite

@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 
 from dynroute_core.experiments import ROWS, experiment
 from dynroute_core.runs.record import Record, example_names, read_record
-from dynroute_suite.notebook import row as rows
+from dynroute_suite.notebook.row import TEMPLATE, Options, parameters, title
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -152,7 +152,7 @@ Edit = Callable[[dict[str, list[dict[str, object]]]], object]
 
 
 def _edited(edit: Edit) -> str:
-    whole = json.loads(rows.TEMPLATE.read_text())
+    whole = json.loads(TEMPLATE.read_text())
     for cell in whole["cells"]:
         cell["source"] = "".join(cell["source"])
     edit(whole)
@@ -193,13 +193,13 @@ def test_every_rule_can_fire(edit: Edit, said: str) -> None:
 
 
 def test_the_runner_gives_the_row_notebook_exactly_its_parameters() -> None:
-    declared = papermill.inspect_notebook(str(rows.TEMPLATE))
-    options = rows.Options(settings={}, data_root=None, out=ROOT / "runs")
-    given = rows.parameters(experiment("dynamic-c"), options)
+    declared = papermill.inspect_notebook(str(TEMPLATE))
+    options = Options(settings={}, data_root=None, out=ROOT / "runs")
+    given = parameters(experiment("dynamic-c"), options)
     assert list(given) == list(declared)
     for name, value in given.items():
         assert ast.literal_eval(declared[name]["default"]) == value, f"{name} differs from the notebook's default"
-    assert {"settings", "data_root"} <= set(get_type_hints(rows.Options))
+    assert {"settings", "data_root"} <= set(get_type_hints(Options))
 
 
 # A run of row.ipynb
@@ -306,7 +306,7 @@ def test_a_finished_row_is_reused_and_its_page_can_be_made_again_byte_by_byte(fi
 @pytest.mark.slow
 def test_the_notebook_runs_by_itself_from_its_folder(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    node = nbformat.read(rows.TEMPLATE, as_version=4)  # type: ignore[no-untyped-call]
+    node = nbformat.read(TEMPLATE, as_version=4)  # type: ignore[no-untyped-call]
     for cell in node.cells:
         if "parameters" in cell.metadata.get("tags", []):
             settings = (
@@ -320,5 +320,5 @@ def test_the_notebook_runs_by_itself_from_its_folder(finished: Finished, monkeyp
 
 
 def test_every_row_has_a_title_of_its_own() -> None:
-    titles = {rows.title(experiment(row, profile=profile)) for row in ROWS for profile in ("smoke", "demo", "full")}
+    titles = {title(experiment(row, profile=profile)) for row in ROWS for profile in ("smoke", "demo", "full")}
     assert len(titles) == 3 * len(ROWS)

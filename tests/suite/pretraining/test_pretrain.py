@@ -71,7 +71,7 @@ def test_the_backbone_starts_a_row(done, smoke_streets, tmp_path) -> None:
     assert tensors and all(name.startswith(("stem.", "cells.")) for name in tensors)
     model = Segmenter(MODEL)
     head = {name: tensor.clone() for name, tensor in model.head.state_dict().items()}
-    assert give_weights(model, out / BACKBONE, use="start") == f"backbone alone of {BACKBONE}"
+    assert give_weights(model, out / BACKBONE, use="start").words == f"backbone alone of {BACKBONE}"
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in tensors.items())
     assert all(torch.equal(head[name], tensor) for name, tensor in model.head.state_dict().items())
     with pytest.raises(BlockedError, match="without a head"):

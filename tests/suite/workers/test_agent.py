@@ -21,7 +21,7 @@ from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.pipeline import FinishedRun, RunProgress
 from dynroute_core.runs.record import CHECKPOINT, RECORD, read_curve, read_record
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, DynrouteError, UsageError
-from dynroute_suite.workers import agent as elastic
+from dynroute_suite.workers import agent
 from support.commands import DEADLINE_S, SMOKE, interrupt, start
 from support.processes import is_gone, wait_for
 from support.sample_tiny_runs import TINY, assert_same_run
@@ -67,7 +67,7 @@ def finished(
 ) -> tuple[FinishedRun, list[RunProgress]]:
     said: list[RunProgress] = []
     out = tmp_path_factory.mktemp("two")
-    return elastic.run(tiny, data_root=smoke_streets, out=out, device="cpu", processes=2, report=said.append), said
+    return agent.run(tiny, data_root=smoke_streets, out=out, device="cpu", processes=2, report=said.append), said
 
 
 @pytest.mark.slow
@@ -83,9 +83,9 @@ def test_two_processes_leave_one_record(
     assert last["train"] == (8, 8) and last["evaluate"] == (3, 3)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     # The number of processes is no setting: one process finds the record.
-    again = elastic.run(tiny, data_root=smoke_streets, out=run.folder.parents[1], device="cpu")
+    again = agent.run(tiny, data_root=smoke_streets, out=run.folder.parents[1], device="cpu")
     assert again.reused and again.record == record
-    again = elastic.run(tiny, data_root=smoke_streets, out=run.folder.parents[1], device="cpu", processes=2)
+    again = agent.run(tiny, data_root=smoke_streets, out=run.folder.parents[1], device="cpu", processes=2)
     assert again.reused and again.record == record
     assert handlers == [signal.default_int_handler, signal.SIG_DFL]
 
@@ -100,7 +100,7 @@ def test_two_processes_leave_one_record(
 )
 def test_a_killed_worker_changes_nothing(rank, module, function, call, finished, tiny, smoke_streets, tmp_path, dies):
     dies(rank=rank, module=module, function=function, call=call)
-    run = elastic.run(tiny, data_root=smoke_streets, out=tmp_path / "runs", device="cpu", processes=2)
+    run = agent.run(tiny, data_root=smoke_streets, out=tmp_path / "runs", device="cpu", processes=2)
     assert_same_run(run.folder, finished[0].folder)
     assert run.record.training.resumed_at == (3,)
     assert not list(run.folder.glob(".*.tmp"))
@@ -110,14 +110,14 @@ def test_a_killed_worker_changes_nothing(rank, module, function, call, finished,
 def test_workers_that_die_every_time_are_given_up(tiny, smoke_streets, tmp_path, dies):
     dies(rank=1, module="dynroute_core.train", function="Trainer._backward", call=1)
     with pytest.raises(DynrouteError, match="worker processes died 1 times"):
-        elastic.run(tiny, data_root=smoke_streets, out=tmp_path / "runs", device="cpu", processes=2, max_restarts=0)
+        agent.run(tiny, data_root=smoke_streets, out=tmp_path / "runs", device="cpu", processes=2, max_restarts=0)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_as_in_one_process(tiny, smoke_streets, tmp_path):
     wild = with_settings(tiny, {"train.lr": "1e30", "train.clip_norm": "1e30"})
     with pytest.raises(NonFiniteLossError, match=r"iteration \d+ \(files: [^)]*, "):
-        elastic.run(wild, data_root=smoke_streets, out=tmp_path, device="cpu", processes=2)
+        agent.run(wild, data_root=smoke_streets, out=tmp_path, device="cpu", processes=2)
 
 
 @pytest.mark.slow
@@ -127,8 +127,8 @@ def test_another_number_of_processes_goes_on_and_is_recorded(tiny, smoke_streets
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        elastic.run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", report=stop)
-    run = elastic.run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", processes=2)
+        agent.run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", report=stop)
+    run = agent.run(tiny, data_root=smoke_streets, out=tmp_path, device="cpu", processes=2)
     assert run.record.machine.processes == (1, 2)
     assert run.record.training.resumed_at == (3,)
 
@@ -202,9 +202,9 @@ AGENT = """
 import sys
 from pathlib import Path
 from dynroute_core.experiments import experiment, with_settings
-from dynroute_suite.workers import agent as elastic
+from dynroute_suite.workers import agent
 settings = {"model.layers": "3", "train.iterations": "100000", "train.log_every": "1"}
-elastic.run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root=Path(sys.argv[1]),
+agent.run(with_settings(experiment("dynamic-a", profile="smoke"), settings), data_root=Path(sys.argv[1]),
             out=Path(sys.argv[2]), device="cpu", processes=2, report=lambda seen: print(seen.phase, flush=True))
 """
 
@@ -247,7 +247,7 @@ def test_two_gpus_give_the_record_of_one(tiny, smoke_streets, tmp_path):
     """Written, but never run where this was written: there was no GPU."""
     gentle = with_settings(tiny, {"train.lr": "0.001"})
     runs = [
-        elastic.run(gentle, data_root=smoke_streets, out=tmp_path / str(n), device="cuda", processes=n) for n in (1, 2)
+        agent.run(gentle, data_root=smoke_streets, out=tmp_path / str(n), device="cuda", processes=n) for n in (1, 2)
     ]
     curves = [read_curve(run.folder / "curve.csv") for run in runs]
     for one, two in zip(*curves, strict=True):

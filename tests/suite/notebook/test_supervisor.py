@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import math
 import os
 import signal
 import subprocess
@@ -17,56 +15,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 
-from dynroute_core.runs.plan import RunPlan
-from dynroute_core.runs.record import RECORD, write_record
 from dynroute_core.system.errors import (
     EXIT_BLOCKED,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     BlockedError,
     DynrouteError,
-    UsageError,
 )
 from dynroute_core.system.locks import locked
-from dynroute_suite.notebook import child
-from dynroute_suite.notebook import document as notebook
-from dynroute_suite.notebook import row as rows
-from dynroute_suite.notebook.progress import Display, Seen, Tail, reporter
-from dynroute_suite.notebook.sandbox import LOG, LOG_BYTES, open_log, scratch_folder
+from dynroute_suite.notebook import document
+from dynroute_suite.notebook.progress import Display
+from dynroute_suite.notebook.sandbox import LOG, LOG_BYTES
 from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, FAILED_NOTEBOOK, Job, Outcome, execute
 from support.processes import is_gone, wait_for
-from support.sample_records import sample_record
+from support.sample_templates import write_template
 
 ROOT = Path(__file__).resolve().parents[3]
-DEADLINE_S = 300.0  # only what hangs meets it, on a busy machine too
-PARAMETERS = 'name: str = "x"  # a name\ncount: int = 1  # a number\nprogress_file: str = ""  # for the supervisor'
+
 HANG = "import os, pathlib, time\npathlib.Path(name).write_text(str(os.getpid()))\ntime.sleep(600)"
-
-
-def write_template(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
-    cells: list[dict[str, object]] = [{"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# Template"}]
-    cells.append(_code("parameters", parameters, tags=["parameters"]))
-    cells += [_code(f"cell-{number}", source) for number, source in enumerate(sources)]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    path.write_text(
-        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
-    )
-    return path
-
-
-def _code(name: str, source: str, tags: list[str] | None = None) -> dict[str, object]:
-    metadata = {"tags": tags} if tags else {}
-    return {
-        "cell_type": "code",
-        "id": name,
-        "metadata": metadata,
-        "source": source,
-        "outputs": [],
-        "execution_count": None,
-    }
 
 
 @pytest.fixture
@@ -133,8 +101,9 @@ def test_success_leaves_a_notebook_that_a_second_run_reproduces_byte_by_byte(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "shadow"))
     source = """
 import os, sys, warnings, tempfile
-from dynroute_suite.notebook.progress import Seen, reporter
-reporter(progress_file)(Seen("train", 1, 2, "loss 1"))
+from dynroute_core.runs.progress import RunProgress
+from dynroute_suite.notebook.progress import reporter
+reporter(progress_file)(RunProgress("train", 1, 2, "loss 1"))
 warnings.warn("to standard error")
 print("count", count, os.getcwd())
 print(sys.executable == EXECUTABLE, tempfile.gettempdir() != "")
@@ -160,7 +129,7 @@ object()
     assert "".join(printed["text"]) == f"count 2 {ROOT}\nTrue True\n"  # type: ignore[arg-type]
     assert "0x..." in "".join(value["data"]["text/plain"])  # type: ignore[index]
     assert not any(word in first.decode() for word in ("stderr", "papermill", "start_time", "/tmp/dynroute-"))
-    assert notebook.stamp_of(path) == "stamp"
+    assert document.stamp_of(path) == "stamp"
     assert "to standard error" in (made.folder / LOG).read_text()
     assert "without encryption" not in (made.folder / LOG).read_text(), "the kernel talked over TCP"
 
@@ -172,7 +141,7 @@ object()
 def test_ten_megabytes_of_output_are_cut_and_do_not_block(job: Callable[..., Job]) -> None:
     made = job("for _ in range(1000):\n    print('x' * 10_000)\nprint('the end')")
     assert run(made).state == "done"
-    assert (made.folder / DONE_NOTEBOOK).stat().st_size < 2 * notebook.MAX_STREAM
+    assert (made.folder / DONE_NOTEBOOK).stat().st_size < 2 * document.MAX_STREAM
     (output,) = outputs(made.folder / DONE_NOTEBOOK)
     assert "more characters are in log.txt" in "".join(output["text"])  # type: ignore[arg-type]
     log = (made.folder / LOG).read_bytes()
@@ -195,8 +164,8 @@ def test_cell_error_keeps_the_failed_notebook_and_the_good_one(job: Callable[...
     text = (made.folder / FAILED_NOTEBOOK).read_text()
     assert outcome.notebook == made.folder / FAILED_NOTEBOOK
     assert "This run did not finish: ValueError" in text
-    assert notebook.ERROR_MARK not in text
-    assert notebook.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
+    assert document.ERROR_MARK not in text
+    assert document.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
     assert [output["output_type"] for output in outputs(made.folder / FAILED_NOTEBOOK)] == ["stream", "error"]
     assert "the text" in (made.folder / LOG).read_text()
 
@@ -240,7 +209,7 @@ def test_failures_that_papermill_may_call_completed(
     assert any(f"This run did not finish: {error}" in "".join(cell["source"]) for cell in kept["cells"])
     assert "papermill" not in kept["metadata"]
     assert not any("papermill" in cell["metadata"] for cell in kept["cells"])
-    assert notebook.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
+    assert document.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
     if (tmp_path / "mark").exists():
         assert_gone(tmp_path / "mark")
 
@@ -274,45 +243,6 @@ def test_a_folder_in_use_is_blocked(job: Callable[..., Job]) -> None:
         pytest.raises(BlockedError, match="another process is at work on"),
     ):
         run(made)
-
-
-def test_what_a_killed_command_left_at_work_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its command lock is free, its log is not yet: here for three looks, then for longer than it may take."""
-    with (tmp_path / LOG).open("w") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        looks: list[float] = []
-
-        def look_away(seconds: float) -> None:
-            looks.append(seconds)
-            if len(looks) == 3:
-                fcntl.flock(log, fcntl.LOCK_UN)
-
-        monkeypatch.setattr("dynroute_suite.notebook.sandbox.time.sleep", look_away)
-        monkeypatch.setattr("dynroute_suite.notebook.sandbox.time.monotonic", lambda: float(len(looks)))
-        with open_log(tmp_path):
-            assert len(looks) == 3
-        assert capsys.readouterr().err.count("waiting for what a killed command left") == 1
-        fcntl.flock(log, fcntl.LOCK_EX)
-        ticks = iter(range(0, 1000, 10))
-        monkeypatch.setattr("dynroute_suite.notebook.sandbox.time.monotonic", lambda: float(next(ticks)))
-        with pytest.raises(BlockedError, match="still writing to"), open_log(tmp_path):
-            pytest.fail("the log was taken from its writer")
-
-
-def test_scratch_folders_of_killed_commands_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("dynroute_suite.notebook.sandbox.SHORT_PATH", 1000)  # no sockets here
-    with scratch_folder() as used:
-        left, foreign = tmp_path / "dynroute-left", tmp_path / "dynroute-foreign"
-        for folder in (left, foreign):
-            folder.mkdir()
-        (left / "in-use").touch()
-        (left / "k.json").touch()
-        with scratch_folder() as other:
-            assert used.exists() and other.exists() and foreign.exists() and not left.exists()
-    assert list(tmp_path.iterdir()) == [foreign]
 
 
 # How a run is stopped
@@ -378,157 +308,10 @@ execute(job, check=lambda: None, stamp=lambda: "")
     scratch.rmdir()
 
 
-# Parameters
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        (np.float64(1.0), "float64"),
-        (np.int64(1), "int64"),
-        (Path("x"), "Path"),
-        ((1, 2), "tuple"),
-        (math.nan, "float"),
-        ({1: 2}, "dict"),
-        ([{"a": {1}}], "set"),
-    ],
-)
-def test_values_that_papermill_would_change_are_refused(value: object, kind: str) -> None:
-    with pytest.raises(UsageError, match=rf"parameter x.*{kind}"):
-        child.plain_parameter(value, "x")
-
-
-def test_plain_values_pass_unchanged() -> None:
-    value = {"a": [1, 1.5, True, None, "12e3456"], "b": {}}
-    assert child.plain_parameter(value, "x") == value
-
-
-def test_parameters_come_in_the_notebooks_order(tmp_path: Path) -> None:
-    template = write_template(tmp_path / "{t}.ipynb")
-    given: dict[str, object] = {"progress_file": "", "count": 3, "name": "012"}
-    assert list(child.checked_parameters(template, given)) == ["name", "count", "progress_file"]
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"nmae": "a", "count": 1, "progress_file": ""}, "unknown parameter .*nmae.*Did you mean 'name'"),
-        ({"name": "a", "progress_file": ""}, "needs the parameter count"),
-        ({"name": "a", "count": "1", "progress_file": ""}, "count .*'1'; allowed: int"),
-        ({"name": "a", "count": True, "progress_file": ""}, "count .*True; allowed: int"),
-    ],
-)
-def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        child.checked_parameters(write_template(tmp_path / "t.ipynb"), given)
-
-
-# The notebook's file
-
-
-def executed(*cells: dict[str, object]) -> notebook.Notebook:
-    raw = {"cells": list(cells), "metadata": {"papermill": {"duration": 1}}, "nbformat": 4, "nbformat_minor": 5}
-    return json.loads(json.dumps(raw))  # type: ignore[no-any-return]
-
-
-def test_normalise_merges_scrubs_and_drops(tmp_path: Path) -> None:
-    streams = [
-        {"output_type": "stream", "name": "stdout", "text": "a\n"},
-        {"output_type": "stream", "name": "stderr", "text": "no\n"},
-        {"output_type": "stream", "name": "stdout", "text": "in /secret/place at /tmp/ipykernel_12/345.py:1\n"},
-    ]
-    picture = {"output_type": "display_data", "metadata": {"x": 1}, "data": {"text/html": "<img 0xabcdef12>"}}
-    cell = _code("c", "1") | {"outputs": [*streams, picture], "metadata": {"execution": {"start": 1}, "papermill": {}}}
-    mark = _code("m", "1", tags=[notebook.ERROR_MARK])
-    title: dict[str, object] = {
-        "cell_type": "markdown",
-        "id": "t",
-        "metadata": {},
-        "source": "intro\n\n# Old\n\n# Other",
-    }
-    dress = notebook.Dress(title=r"New \1", hidden={"/secret/place": "<here>"})
-    found = json.loads(notebook.normalise(executed(title, mark, cell), dress))
-    assert [made["id"] for made in found["cells"]] == ["t", "c"]
-    assert (
-        "".join(found["cells"][0]["source"]) == "intro\n\n# New \\\\1\n\n# Other"
-    )  # a title is text, and so is its backslash
-    printed, shown = found["cells"][1]["outputs"]
-    assert "".join(printed["text"]) == "a\nin <here> at <cell>:1\n"
-    assert "".join(shown["data"]["text/html"]) == "<img 0xabcdef12>", "data in a figure must not be touched"
-    assert shown["metadata"] == found["cells"][1]["metadata"] == {}
-    assert found["metadata"]["dynroute"] == {"title": r"New \1"}
-
-
-@pytest.mark.parametrize("text", ["", '{"cells": [', "[]", '{"cells": [{"id": 1}]}', '{"cells": 3}'])
-def test_a_half_written_notebook_is_no_notebook(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "half.ipynb"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="no whole notebook"):
-        notebook.read(path)
-    assert notebook.stamp_of(path) == notebook.stamp_of(tmp_path / "absent.ipynb") == ""
-
-
-# Progress
-
-
-def test_progress_goes_through_the_file_whole_lines_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "progress"
-    tail, write = Tail(path), reporter(str(path))
-    assert tail.read() == []
-    write(Seen("train", 1, 10, "loss 1.5"))
-    with path.open("ab") as file:
-        file.write(b'not json\n{"phase": "train", "done": 2,')
-    assert tail.read() == [Seen("train", 1, 10, "loss 1.5")]
-    with path.open("ab") as file:
-        file.write(b' "total": 10, "text": "x"}\n')
-    assert tail.read() == [Seen("train", 2, 10, "x")]
-    assert tail.read() == []
-
-
-def test_without_a_terminal_a_line_per_phase_and_then_seldom() -> None:
-    stream = io.StringIO()
-    display = Display(name="row", stream=stream, bars=False, quiet_s=3600)
-    for done in range(1, 11):
-        display.show(Seen("train", done, 10, f"loss {done}"))
-    display.show(Seen("evaluate", 1, 2, ""))
-    display.close()
-    lines = stream.getvalue().splitlines()
-    assert [line.split("  ")[1].split(",")[0] for line in lines] == [
-        "training 1/10",
-        "training 10/10",
-        "evaluation 1/2",
-    ]
-
-
-def test_on_a_terminal_a_bar_per_phase() -> None:
-    stream = io.StringIO()
-    display = Display(name="row", stream=stream, bars=True)
-    display.show(Seen("train", 5, 10, "loss 1.5"))
-    display.show(Seen("train", 10, 10, "loss 0.5"))
-    display.show(Seen("evaluate", 1, 2, "evaluating"))
-    display.close()
-    text = stream.getvalue()
-    assert "row  training 100%" in text
-    assert "loss 0.5" in text
-    assert "row  evaluation  50%" in text
-
-
-def test_launch_imports_neither_papermill_nor_nbformat() -> None:
+def test_the_supervisor_imports_neither_papermill_nor_nbformat() -> None:
     program = (
         "import sys, dynroute_suite.notebook.supervisor\n"
         "print([n for n in ('papermill', 'nbformat') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_record_of_another_key_is_no_success(tmp_path: Path) -> None:
-    planned = RunPlan(tmp_path, "a" * 64, False, "there is no record yet")
-    with pytest.raises(DynrouteError, match="is missing, planned was") as raised:
-        rows.checked_record(planned)
-    assert raised.value.exit_code == EXIT_FAILED
-    write_record(tmp_path / RECORD, replace(sample_record(), key="b" * 64))
-    with pytest.raises(DynrouteError, match=r"has the key bbbbbbbb, planned was .* aaaaaaaa"):
-        rows.checked_record(planned)
-    assert not rows.is_fresh(replace(planned, finished=True))
-    assert rows.checked_record(replace(planned, key="b" * 64)).key == "b" * 64

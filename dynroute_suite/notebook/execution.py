@@ -1,0 +1,144 @@
+"""The execution of one notebook by papermill: its parameters checked, its kernel started, interrupted and watched.
+
+`child` alone imports this module: papermill and Jupyter stay in its process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import papermill
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from papermill.exceptions import PapermillExecutionError
+
+from dynroute_core.system.errors import UsageError, suggest
+from dynroute_suite.notebook.messages import Failure
+from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, Parameter, plain_parameter
+from dynroute_suite.notebook.sandbox import LAST_WORDS_S
+
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+
+
+class StoppedError(Exception):
+    """The interrupt came between two cells."""
+
+
+def execute(request: NotebookRequest, folder: Path) -> Failure | None:
+    """Executes the request's notebook; gives the error of the cell that raised, None where every cell ran.
+
+    Raises UsageError for parameters that do not fit, and what papermill, nbclient and jupyter_client raise.
+    """
+    parameters = checked_parameters(Path(request.notebook), request.parameters)
+    kernel = Kernel(folder)
+    signal.signal(signal.SIGINT, kernel.interrupt)
+    threading.Thread(target=_end_with_supervisor, args=(kernel,), daemon=True).start()
+    try:
+        papermill.execute_notebook(
+            _escape_braces(request.notebook),
+            str(folder / EXECUTED),
+            parameters=parameters,
+            kernel_name=request.kernel,
+            kernel_manager_class=kernel.manager_class(),
+            on_cell_execute=kernel.before_cell,
+            execution_timeout=request.cell_timeout_s,
+            cwd=request.root,
+            progress_bar=False,
+            report_mode=True,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stdout,
+        )
+    except PapermillExecutionError as error:
+        print(error, flush=True)
+        return Failure(str(error.ename), str(error.evalue))
+    return None
+
+
+def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Parameter]:
+    """The given parameters in the notebook's own order, once their names and types fit its parameters cell exactly.
+
+    papermill itself only warns of a name it does not know, and runs on with the default. Raises UsageError.
+    """
+    declared = papermill.inspect_notebook(_escape_braces(str(notebook)))
+    for name in given:
+        if name not in declared:
+            raise suggest(f"parameter of {notebook.name}", name, declared)
+    missing = [name for name in declared if name not in given]
+    if missing:
+        raise UsageError(
+            f"{notebook.name} needs the parameter {', '.join(missing)} too: give every parameter it declares."
+        )
+    for name, facts in declared.items():
+        kinds = _KINDS.get(facts["inferred_type_name"])
+        if kinds and type(given[name]) not in kinds:
+            raise UsageError(
+                f"parameter {name} of {notebook.name} is {given[name]!r}; allowed: {facts['inferred_type_name']}."
+            )
+    return {name: plain_parameter(given[name], name) for name in declared}
+
+
+def _escape_braces(path: str) -> str:
+    """papermill formats paths with the parameters."""
+    return path.replace("{", "{{").replace("}", "}}")
+
+
+class Kernel:
+    """The kernel of this run: where to send an interrupt, and whether one has come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pid = 0
+        self.busy = False
+        self.stopped = False
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Signal handler. A kernel between two cells ignores SIGINT, so `before_cell` looks again."""
+        self.stopped = True
+        if self.busy and self.pid:
+            os.kill(self.pid, signal.SIGINT)
+
+    def before_cell(self, **_: object) -> None:
+        """Called by nbclient before each code cell."""
+        if self.stopped:
+            raise StoppedError("interrupted between two cells")
+        self.busy = True
+
+    def manager_class(self) -> type[AsyncKernelManager]:
+        """A kernel manager that talks over files in this run's folder.
+
+        TCP ports can be taken by another run between choosing and using them. The kernel is always this
+        interpreter's own: a `python3` found on a search path can belong to another environment.
+        """
+        watched = self
+
+        class FileKernelManager(AsyncKernelManager):
+            def __init__(self, **settings: object) -> None:
+                super().__init__(**settings)
+                self.transport = "ipc"
+                self.connection_file = str(watched.folder / "k.json")
+                self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
+
+            async def _async_launch_kernel(self, kernel_cmd: list[str], **settings: object) -> None:
+                await super()._async_launch_kernel(kernel_cmd, **settings)
+                watched.pid = getattr(self.provisioner, "pid", 0) or 0
+                (watched.folder / KERNEL).write_text(str(watched.pid))
+
+            _launch_kernel = _async_launch_kernel
+
+        return FileKernelManager
+
+
+def _end_with_supervisor(kernel: Kernel) -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(LAST_WORDS_S)
+    if kernel.pid:
+        os.killpg(kernel.pid, signal.SIGKILL)
+    os._exit(1)
