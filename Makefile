@@ -6,7 +6,7 @@ OLDEST_PYTHON ?= python3.11
 BARE_PYTHON := $(PYTHON)
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf texts bench kernels sanitize cuda-check audit test-core test-minimal soak clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf texts bench kernels sanitize cuda-check audit test-core test-minimal soak help clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
@@ -14,12 +14,14 @@ reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated str
 test: lint unit  ## lint, types, tests, notebooks on tiny subsets, the book
 
 lint: $(READY)  ## ... its first part: style and types
+	@echo '== style and types'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p build/types && ln -sfn ../../kernels build/types/dynroute_kernels
 	$(BIN)/mypy
 
 unit: $(READY)  ## ... its second part: every test, two files at a time
+	@echo '== tests, notebooks, the book'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(READY)  ## JupyterLab on the notebooks
@@ -83,5 +85,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -c "import cv2" || { echo "OpenCV lacks a system library. Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; then run this again."; exit 1; }
 	touch $(READY)
 
-clean:
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1: \2/p' Makefile
+
+clean:  ## removes the environment and what tools cached
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
