@@ -92,3 +92,28 @@ def test_the_way_through_the_paper_is_short() -> None:
     names = [name.removesuffix(".py") for name, _ in way]
     assert names == ["space", "operations", "cell", "cost", "model", "losses", "train", "evaluate", "experiments"]
     assert sum(len((ROOT / path).read_text().splitlines()) for _, path in way) < LONGEST_WAY
+
+
+HOMES = ("dynroute_core", "dynroute_suite", "kernels", "benchmarks", "tools", "tests")
+NAMED = re.compile(r"`(?:[\w/]+/)?([a-z]\w*\.(?:py|cpp|h|cuh|cu))`")  # names in capitals stand for any
+SOURCES = [path for home in HOMES for path in (ROOT / home).rglob("*.*") if "__pycache__" not in path.parts]
+# The log and the changelog name files of their day.
+PROSE = [
+    *(path for path in SOURCES if path.suffix in (".py", ".md")),
+    *(path for path in (ROOT / "book").rglob("*.md") if "_build" not in path.parts),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "pyproject.toml")),
+]
+
+
+def gone(text: str) -> set[str]:
+    """The source files that a text names in backticks and that are nowhere here."""
+    return set(NAMED.findall(text)) - {path.name for path in (*SOURCES, ROOT / "reproduce.py")}
+
+
+def test_files_that_texts_name_are_there() -> None:
+    found = {path.relative_to(ROOT).as_posix(): names for path in PROSE if (names := gone(path.read_text()))}
+    assert found == {"tests/test_texts.py": {"no_such_file.py"}}
+
+
+def test_a_file_that_is_gone_would_be_found() -> None:
+    assert gone("see `train.py`, `core/NAME.py`, `no_such_file.py` and `cpu/rows.h`") == {"no_such_file.py"}

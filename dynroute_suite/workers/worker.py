@@ -1,4 +1,4 @@
-"""One of the processes that run an experiment together, started by the elastic agent of `launch.elastic` alone.
+"""One of the processes that run an experiment together, started by the elastic agent of `workers.agent` alone.
 
 Takes the folder with the request; leaves progress (the leading worker's) and, where it failed, why. An error that
 would come again is left for the agent's process to raise: the others, which are started anew because of it, find it
