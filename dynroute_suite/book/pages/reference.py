@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import record
 from dynroute_core.system.provenance import SourceFacts
-from dynroute_suite.book.field_comments import field_comments
+from dynroute_suite.book.settings import settings_of
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING
 from dynroute_suite.report.results import ROOT
@@ -40,40 +40,20 @@ _SCHEMA = (
 def settings() -> str:
     """Every setting of a run, as `--set` names it, with the comment at its field."""
     parts = []
-    for prefix, kind in settings_classes():
-        hints, comments = typing.get_type_hints(kind), field_comments(kind)
-        lines = [
-            [
-                f"`{prefix}{field.name}`",
-                _code(hints[field.name]),
-                _default(field),
-                escape_markdown(comments[field.name]),
-            ]
-            for field in dataclasses.fields(kind)
-            if not _nested(hints[field.name])
-        ]
-        words = escape_markdown(" ".join((kind.__doc__ or "").split()))
+    for kind, found in settings_of(Experiment).items():
+        lines = [[f"`{one.name}`", _code(one.hint), _default(one.default), _markdown(one.words)] for one in found]
         table = markup.table(["setting", "type", "default", "meaning"], lines, right=4)
-        parts.append(f"### {kind.__name__}\n\n{words}\n\n{table}")
+        parts.append(f"### {kind.__name__}\n\n{_markdown(kind.__doc__ or '')}\n\n{table}")
     return "\n\n".join(parts)
 
 
-def settings_classes(kind: type = Experiment, prefix: str = "") -> list[tuple[str, type]]:
-    """The dataclasses that an experiment is made of, each with what stands before its fields' names."""
-    found = [(prefix, kind)]
-    for name, hint in typing.get_type_hints(kind).items():
-        for inner in _nested(hint):
-            found += settings_classes(inner, f"{prefix}{name}.")
-    return found
+def _markdown(words: str) -> str:
+    """A comment or docstring of ours, whose backticks are meant, on one line of a table."""
+    return " ".join(words.split()).replace("|", "\\|")
 
 
-def _nested(hint: object) -> list[type]:
-    """The dataclasses in a type: its own, or those of a union."""
-    return [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)]
-
-
-def _default(field: dataclasses.Field[object]) -> str:
-    return NOTHING if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+def _default(value: object) -> str:
+    return NOTHING if value is dataclasses.MISSING else f"`{value!r}`"
 
 
 def parameters() -> str:

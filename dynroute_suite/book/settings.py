@@ -1,4 +1,4 @@
-"""What the comments at a dataclass's fields say: above a field, or at the end of its lines."""
+"""Every setting of a run, with the comment at its field: above it, or at the end of its lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ import inspect
 import io
 import textwrap
 import tokenize
+import typing
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """name: as `--set` has it. default: dataclasses.MISSING where there is none. words: the comment at the field."""
+
+    name: str
+    hint: object
+    default: object
+    words: str
+
+
+def settings_of(kind: type, prefix: str = "") -> dict[type, list[Setting]]:
+    """The settings in a dataclass, and in those that it is made of, each by itself. prefix: what names begin with."""
+    hints, comments = typing.get_type_hints(kind), field_comments(kind)
+    found: dict[type, list[Setting]] = {kind: []}
+    for field in dataclasses.fields(kind):
+        name, hint = prefix + field.name, hints[field.name]
+        inner = [one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)]
+        for part in inner:
+            assert isinstance(part, type)
+            found |= settings_of(part, f"{name}.")
+        if not inner:
+            found[kind].append(Setting(name, hint, field.default, comments[field.name]))
+    return found
 
 
 def field_comments(kind: type) -> dict[str, str]:
