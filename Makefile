@@ -3,23 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST_PYTHON ?= python3.11
-MINIMAL := build/minimal
+BARE_PYTHON := $(PYTHON)
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint unit lab book book-serve book-pdf bench kernels sanitize cuda-check audit test-minimal soak clean
+.PHONY: reproduce test lint unit lab book book-serve book-pdf texts bench kernels sanitize cuda-check audit test-core test-minimal soak help clean
 
 reproduce: $(READY)  ## run the main job: dynamic-c, demo profile, generated streets
 	$(BIN)/python reproduce.py --row dynamic-c
 
-test: lint unit  ## lint, types, unit tests, notebooks on tiny subsets
+test: lint unit  ## lint, types, tests, notebooks on tiny subsets, the book
 
-lint: $(READY)
+lint: $(READY)  ## ... its first part: style and types
+	@echo '== style and types'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p build/types && ln -sfn ../../kernels build/types/dynroute_kernels
 	$(BIN)/mypy
 
-unit: $(READY)
+unit: $(READY)  ## ... its second part: every test, two files at a time
+	@echo '== tests, notebooks, the book'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(READY)  ## JupyterLab on the notebooks
@@ -33,6 +35,9 @@ book-serve: book  ## ... and shows it on this machine
 
 book-pdf: $(READY)  ## the book and one PDF of it, by the system's Chromium
 	$(BIN)/python -m dynroute_suite.book pdf
+
+texts: $(READY)  ## the tables and the picture that README.md and other texts show, from sources and results/
+	$(BIN)/python tools/texts.py
 
 bench: $(READY)  ## the short form of every benchmark: tables here, JSON in results/speed
 	$(BIN)/python benchmarks/inference.py --short
@@ -59,12 +64,18 @@ audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. 
 	$(BIN)/python -m pip install --quiet --editable '.[audit]'
 	$(BIN)/python tools/audit.py
 
-test-minimal:  ## the core's tests with the lowest versions that pyproject.toml allows, on the oldest Python
-	$(OLDEST_PYTHON) -m venv --clear $(MINIMAL)
-	$(MINIMAL)/bin/python tools/minimal.py requirements > $(MINIMAL)/requirements.txt
-	$(MINIMAL)/bin/python -m pip install --quiet --requirement $(MINIMAL)/requirements.txt
-	$(MINIMAL)/bin/python -m pip install --quiet --no-deps --editable .
-	$(MINIMAL)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" $$($(MINIMAL)/bin/python tools/minimal.py tests)
+test-core: build/newest/.ready  ## tests/core and tests/kernels with the core's dependencies alone
+test-minimal: build/lowest/.ready  ## ... at the lowest versions that pyproject.toml allows, on the oldest Python
+test-core test-minimal:
+	$(<D)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" tests/core tests/kernels
+
+build/lowest/.ready: BARE_PYTHON := $(OLDEST_PYTHON)
+build/%/.ready: pyproject.toml tools/core_requirements.py
+	$(BARE_PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python tools/core_requirements.py $* > $(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --requirement $(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -74,5 +85,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -c "import cv2" || { echo "OpenCV lacks a system library. Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; then run this again."; exit 1; }
 	touch $(READY)
 
-clean:
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1: \2/p' Makefile
+
+clean:  ## removes the environment and what tools cached
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

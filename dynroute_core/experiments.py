@@ -87,10 +87,10 @@ class Experiment:
     """The complete setting of one run of one row. common: model.paths come from another row's run, and are empty until
     it is looked at."""
 
-    row: str
-    title: str
-    profile: Profile = "full"
-    seed: int = 0
+    row: str  # its name on the command line
+    title: str  # its name in sentences
+    profile: Profile = "full"  # how large the run is
+    seed: int = 0  # of weights, of the data's order and of how it is varied
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import dynroute_core
+
 ROOT = Path(__file__).parents[1]
 FACES = ("dynroute_core", "dynroute_suite", "dynroute_kernels")  # packages' own names, open to all who may see them
 PACKAGES = {"dynroute_core": "dynroute_core", "dynroute_suite": "dynroute_suite", "dynroute_kernels": "kernels"}
@@ -165,6 +167,10 @@ def test_no_test_file_imports_another() -> None:
         if found := [name for name in names if re.search(r"(^|\.)(test_\w+|conftest)$", name)]:
             importers[path.name] = found
     assert not importers
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in dynroute_core.__all__ if not hasattr(dynroute_core, name)] == []
 
 
 def test_the_core_needs_no_jupyter() -> None:

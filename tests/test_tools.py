@@ -1,47 +1,69 @@
-"""The lowest versions and the tests that run on them; the audit's verdict."""
+"""What the core's tests need, and that it is enough to load them; the audit's verdict."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import audit
+import core_requirements
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-
-import audit  # noqa: E402
-import minimal  # noqa: E402
 
 
 def test_the_first_release_from_a_bound_on() -> None:
-    assert minimal.requirement("numpy", "2.0") == "numpy==2.0.0.*"
-    assert minimal.requirement("pillow", "11") == "pillow==11.0.0.*"
-    assert minimal.requirement("msgspec", "0.21.1") == "msgspec==0.21.1.*"
+    assert core_requirements.lowest("numpy", "2.0") == "numpy==2.0.0.*"
+    assert core_requirements.lowest("pillow", "11") == "pillow==11.0.0.*"
+    assert core_requirements.lowest("msgspec", "0.21.1") == "msgspec==0.21.1.*"
 
 
 def test_every_core_dependency_has_a_bound_that_is_installed() -> None:
-    bounds = minimal.core_bounds()
+    bounds = core_requirements.core_bounds()
     assert {"torch", "numpy", "msgspec", "safetensors", "pytest"} <= bounds.keys()
     assert not {"papermill", "matplotlib", "pandas", "mypy"} & bounds.keys()
 
 
-def test_the_cores_tests() -> None:
-    names = {path.name for path in minimal.core_tests()}
-    assert {"test_model.py", "test_train.py", "test_pipeline.py", "test_network.py"} <= names
-    assert not {"test_figures.py", "test_row.py", "test_official_evaluation.py"} & names
+def test_requirements_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert core_requirements.main(["newest"]) == 0
+    assert "torch>=" in capsys.readouterr().out
+    assert core_requirements.main(["lowest"]) == 0
+    assert "torch==" in capsys.readouterr().out
+    assert core_requirements.main([]) == 2
 
 
-def test_imports_are_followed(tmp_path: Path) -> None:
-    """Through our modules; not into functions, nor for the type checker alone."""
-    path = tmp_path / "test_one.py"
-    path.write_text(
-        "from typing import TYPE_CHECKING\nfrom dynroute_suite.figures.style import Picture\n"
-        "if TYPE_CHECKING:\n    import pandas\ndef later():\n    import papermill\n"
+def load_without(packages: set[str], *tests: str) -> subprocess.CompletedProcess[str]:
+    """Collects tests in a process where these packages cannot be imported."""
+    code = (
+        "import sys, pytest\n"
+        f"sys.modules.update(dict.fromkeys({sorted(packages)}))\n"  # None in their place: importing them fails
+        f"sys.exit(pytest.main(['--collect-only', '-m', 'not suite', *{list(tests)}]))"
     )
-    assert "matplotlib" in minimal.foreign(path)
-    assert not {"pandas", "papermill"} & minimal.foreign(path)
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def beside_the_core() -> set[str]:
+    """The modules of the packages that the suite and its tests need on top of the core."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split("[<>=]", entry)[0] for extra in project["optional-dependencies"].values() for entry in extra}
+    apart = {name.lower() for name in wanted - core_requirements.core_bounds().keys()}
+    return {module for module, homes in packages_distributions().items() if apart & {home.lower() for home in homes}}
+
+
+def test_the_cores_tests_load_without_the_suites_packages() -> None:
+    assert {"matplotlib", "pandas", "papermill"} <= beside_the_core()
+    done = load_without(beside_the_core(), "tests/core", "tests/kernels")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_test_that_needs_more_would_be_found() -> None:
+    done = load_without(beside_the_core(), "tests/suite/figures/test_figures.py")
+    assert done.returncode != 0 and "matplotlib" in done.stdout
 
 
 GOOD = {"name": "one", "version": "1", "vulns": []}

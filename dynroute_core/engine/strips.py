@@ -1,4 +1,4 @@
-"""Layers on strips of rows, for `engine_torch.py`: what lies between two layers then stays in the cache.
+"""Layers on strips of rows, for `torch_backend.py`: what lies between two layers then stays in the cache.
 
 A *chain* is a tuple of `Stage`s, one layer after the other. `run_rows` computes some rows of a chain's output from the
 input rows that reach them: as many more as the kernels are high, computed once for each of two neighbouring strips.

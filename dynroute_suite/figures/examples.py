@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from dynroute_core.data.dataset import MAX_PIXELS
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.data.labels import IGNORE, ClassSet
-from dynroute_core.runs.record import EXAMPLES, Record, Routes, example_names
+from dynroute_core.runs.record import EXAMPLES, ImageFacts, Record, Routes, example_names
 from dynroute_core.system.errors import BlockedError, suggest
 from dynroute_core.system.files import read_file
 from dynroute_suite.figures import svg
@@ -39,25 +39,35 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
     folder: the run's, with `examples/ROLE/{image,truth,prediction}.png`; role: cheapest, median or dearest.
     Raises UsageError for a role this run lacks, BlockedError naming a file that is missing or not what it should be.
     """
+    scene, shown, facts = _example(folder, record, routes, role)
+    caption = f"{facts.name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
+    alt = f"{role.capitalize()} example, {facts.name}: {{tiles}}, mIoU {percent(facts.miou_percent)} %."
+    return scene_figure(scene, shown, caption=caption, alt=alt)
+
+
+def street_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
+    """The same example in short: image and prediction over the route. Raises what `example_figure` raises."""
+    scene, shown, facts = _example(folder, record, routes, role)
+    wrong = f"{100 * scene.wrong:.0f} % of labelled pixels wrong"
+    caption = f"{record.row}, {record.profile} profile, {record.data.name}: {macs_text(facts.paper_macs)}, {wrong}"
+    alt = f"A street scene, what {record.row} makes of it ({record.profile} profile, {wrong}), and the route it took."
+    return scene_figure(replace(scene, truth=None), shown, caption=caption, alt=alt)
+
+
+def _example(folder: Path, record: Record, routes: Routes, role: str) -> tuple[Scene, Flow, ImageFacts]:
     names = example_names(record)
     if role not in names:
         raise suggest("example", role, names)
-    name = names[role]
-    facts = next(image for image in record.images if image.name == name)
+    facts = next(image for image in record.images if image.name == names[role])
     classes = find_dataset(record.data.name).classes
-    source = folder / EXAMPLES / role
-    photo, truth, prediction = _read(source, classes)
-    costs = record.costs
     shown = flow(
         routes,
-        [image_route(routes, name)],
+        [image_route(routes, facts.name)],
         config=config_of(record),
-        height=costs.nominal_height,
-        width=costs.nominal_width,
+        height=record.costs.nominal_height,
+        width=record.costs.nominal_width,
     )
-    caption = f"{name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
-    alt = f"{role.capitalize()} example, {name}: {{tiles}}, mIoU {percent(facts.miou_percent)} %."
-    return scene_figure(Scene(photo, truth, prediction, classes), shown, caption=caption, alt=alt)
+    return Scene(*_read(folder / EXAMPLES / role, classes), classes), shown, facts
 
 
 @dataclass(frozen=True, eq=False)

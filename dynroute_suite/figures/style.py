@@ -158,7 +158,7 @@ def shown_in_page(file: str) -> Picture:
     first, last = (re.escape(part) for part in _ALONE.format("\n", _SCHEMES).split("\n"))
     found = re.search(f"{first}([^<]*){last}", file)
     if found is None:
-        raise UsageError("this SVG was not written by report.style.standalone: it does not follow a page's colours.")
+        raise UsageError("this SVG was not written by figures.style.standalone: it does not follow a page's colours.")
     return Picture(file.replace(found[0], _IN_A_PAGE, 1).rstrip("\n"), unescape(found[1]))
 
 

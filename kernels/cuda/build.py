@@ -96,5 +96,5 @@ def _load(path: Path) -> ctypes.CDLL:
         entry.restype = ctypes.c_int
         compiled = getattr(library, f"dynroute_sizeof_{name}")()
         if compiled != ctypes.sizeof(problem):
-            raise BuildError(f"{name}: {compiled} bytes compiled, {ctypes.sizeof(problem)} in cuda_problems.py.")
+            raise BuildError(f"{name}: {compiled} bytes compiled, {ctypes.sizeof(problem)} in problems.py.")
     return library

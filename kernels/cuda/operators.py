@@ -1,4 +1,4 @@
-"""The CUDA operators as torch sees them: schema, checks, launch. `reference_cuda.py` says what each computes.
+"""The CUDA operators as torch sees them: schema, checks, launch. `reference.py` says what each computes.
 
 Maps are N×H×W×C, contiguous, C a multiple of 16, bfloat16 or float32; weights of 1×1 convolutions inputs × outputs of
 the same type; biases, depthwise weights, sums and gate records float32. A gate record (N×4) holds a cell's factors of

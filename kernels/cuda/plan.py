@@ -26,7 +26,7 @@ Argument = Tensor | Sequence[Tensor] | Sequence[Tensor | None] | Sequence[int] |
 
 @dataclass(frozen=True)
 class Step:
-    """One launch: an operator of `cuda_ops.py` and what it is called with, in the order of its schema. in_place: the
+    """One launch: an operator of `operators.py` and what it is called with, in the order of its schema. in_place: the
     maps that it reads before it writes them."""
 
     name: str

@@ -1,7 +1,7 @@
 """What each CUDA operator means, in plain torch: the specification its tests hold it to, in any floating type.
 
-Arguments as in `cuda_ops.py`, of one cell; each function gives what the operator leaves in what it writes. Where a gate
-record says that nothing is done for an image, that image's part of `out` stays as it was.
+Arguments as in `operators.py`, of one cell; each function gives what the operator leaves in what it writes. Where a
+gate record says that nothing is done for an image, that image's part of `out` stays as it was.
 """
 
 from __future__ import annotations

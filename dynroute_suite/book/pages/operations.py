@@ -28,14 +28,6 @@ def gain(times: Times, dtype: str) -> float | None:
     return None if plain is None or compiled is None else plain / compiled
 
 
-def gain_range(record: SpeedRecord, operation: str, dtype: str) -> str:
-    """An operation's least and largest gain over its sizes, as the kernels' README has it."""
-    sizes = [times for (part, _), times in by_operation(record).items() if part == operation]
-    found = sorted(value for times in sizes if (value := gain(times, dtype)) is not None)
-    shown = list(dict.fromkeys(f"{value:.1f}" for value in (found[0], found[-1]))) if found else [NOTHING]
-    return "–".join(shown) + "×" * bool(found)
-
-
 def operations() -> str:
     """A table per record: milliseconds of each way, and the compiled one's gain over plain torch."""
     shown = []

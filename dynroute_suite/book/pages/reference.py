@@ -1,4 +1,4 @@
-"""Fragments of the reference chapter: notebooks' parameters, the record's schema, the command line."""
+"""Fragments of the reference chapter: settings, notebooks' parameters, the record's schema, the command line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 
+from dynroute_core.experiments import Experiment
 from dynroute_core.runs import record
 from dynroute_core.system.provenance import SourceFacts
+from dynroute_suite.book.settings import settings_of
 from dynroute_suite.report import markup
+from dynroute_suite.report.numbers import NOTHING
 from dynroute_suite.report.results import ROOT
 from dynroute_suite.report.tables import escape_markdown
 
@@ -34,6 +37,25 @@ _SCHEMA = (
 )
 
 
+def settings() -> str:
+    """Every setting of a run, as `--set` names it, with the comment at its field."""
+    parts = []
+    for kind, found in settings_of(Experiment).items():
+        lines = [[f"`{one.name}`", _code(one.hint), _default(one.default), _markdown(one.words)] for one in found]
+        table = markup.table(["setting", "type", "default", "meaning"], lines, right=4)
+        parts.append(f"### {kind.__name__}\n\n{_markdown(kind.__doc__ or '')}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _markdown(words: str) -> str:
+    """A comment or docstring of ours, whose backticks are meant, on one line of a table."""
+    return " ".join(words.split()).replace("|", "\\|")
+
+
+def _default(value: object) -> str:
+    return NOTHING if value is dataclasses.MISSING else f"`{value!r}`"
+
+
 def parameters() -> str:
     """Every notebook's parameters, read from its own parameters cell."""
     import papermill
@@ -47,7 +69,7 @@ def parameters() -> str:
             for name, facts in papermill.inspect_notebook(str(path)).items()
         ]
         table = markup.table(["parameter", "type", "default", "meaning"], lines, right=4)
-        parts.append(f"## {path.stem}\n\n{escape_markdown(title)}.\n\n{table}")
+        parts.append(f"### {path.stem}\n\n{escape_markdown(title)}.\n\n{table}")
     return "\n\n".join(parts)
 
 
@@ -56,19 +78,20 @@ def schema() -> str:
     parts = []
     for kind in _SCHEMA:
         hints = typing.get_type_hints(kind)
-        lines = [
-            [f"`{field.name}`", f"`{_type_name(hints[field.name])}`".replace("|", "\\|")]
-            for field in dataclasses.fields(kind)
-        ]
+        lines = [[f"`{field.name}`", _code(hints[field.name])] for field in dataclasses.fields(kind)]
         words = escape_markdown(" ".join((kind.__doc__ or "").split()))
         parts.append(f"## {kind.__name__}\n\n{words}\n\n{markup.table(['field', 'type'], lines, right=2)}")
     return "\n\n".join(parts)
 
 
+def _code(hint: object) -> str:
+    return f"`{_type_name(hint)}`".replace("|", "\\|")
+
+
 def _type_name(hint: object) -> str:
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
-    return re.sub(r"dynroute_core\.[a-z_.]+\.", "", str(hint))
+    return re.sub(r"(dynroute_core|typing)\.([a-z_.]+\.)?", "", str(hint))
 
 
 def command_line() -> str:
@@ -84,6 +107,7 @@ def command_line() -> str:
 
 
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    "settings": settings,
     "parameters": parameters,
     "schema": schema,
     "command_line": command_line,

@@ -1,4 +1,4 @@
-"""Fragments that are texts of the repository: sections of the README, the log, the changelog. Each has one home."""
+"""Fragments that are texts of the repository: the README's data, the log, the changelog. Each has one home."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dynroute_core.system.errors import UsageError
 from dynroute_suite.figures.style import figure_block, shown_in_page
 from dynroute_suite.report.results import ROOT
-
-SECTIONS = {"readme_data": "Data", "readme_run": "What a run leaves", "readme_troubleshooting": "Troubleshooting"}
 
 
 def section(heading: str) -> str:
@@ -49,12 +47,8 @@ def with_figures(text: str) -> str:
     return re.sub(r"(?m)^!\[([^\]]*)\]\(([^)]+\.svg)\)$", inline, text)
 
 
-def _section(heading: str) -> Callable[[], str]:
-    return lambda: section(heading)
-
-
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    **{name: _section(heading) for name, heading in SECTIONS.items()},
+    "readme_data": lambda: section("Data"),
     "log": lambda: with_figures(without_heading("LOG.md")),
     "changelog": lambda: without_heading("CHANGELOG.md"),
     "kernels_cpu": lambda: _part("kernels/README.md"),

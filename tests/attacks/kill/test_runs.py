@@ -1,7 +1,7 @@
 """SIGKILL at any moment: after it the same command finishes, with the record and the weights of an undisturbed run.
 
 Training, evaluation, writing of records, common networks and generation of streets are killed in forks of one process
-(`fork_server`), most at exact moments drawn at random, some by the clock; `test_kill_command.py` kills the command.
+(`fork_server`), most at exact moments drawn at random, some by the clock; `test_command.py` kills the command.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from support.sample_models import images, shaken, small_config
 
 SEED, SAMPLE = 4, 3000
 AT_A_TIME = 512  # images of a batch, each with a route of its own
-# Sums in another order: an ulp per layer in float64; in float32 a few, amplified by the layers (test_kernels_cpu.py).
+# Sums in another order: an ulp per layer in float64; in float32 a few, amplified by the layers.
 BACKENDS = {"torch": (torch.float64, 1e-10), "native": (torch.float32, 1e-4)}
 
 

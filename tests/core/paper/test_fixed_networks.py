@@ -18,7 +18,6 @@ from dynroute_core.space import INITIAL, Cell, ModelConfig, RoutingSpace, path_n
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.strict_json import parse, to_json
 from dynroute_core.weights.released_names import load_original
-from dynroute_suite.figures.diagram import mean_route_diagram, space_diagram
 from dynroute_suite.report.comparable import changed_settings
 from dynroute_suite.report.flow import config_of, flow
 from support.random_routes import some_paths
@@ -187,7 +186,10 @@ def test_paths_are_a_setting():
         with_settings(experiment("dynamic-a"), {"model.paths": text, "model.layers": "3"})
 
 
+@pytest.mark.suite
 def test_records_and_figures_follow():
+    from dynroute_suite.figures.diagram import mean_route_diagram, space_diagram
+
     record, routes = sample_record(fork()), sample_routes(fork())
     again = parse(type(record), to_json(record), "record.json")
     assert config_of(again) == fork()

@@ -8,15 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cityscapesscripts.helpers.labels import labels as official_labels
 from PIL import Image
 
 from dynroute_core.data.labels import CITYSCAPES, CITYSCAPES_LABELS, label_id_to_train_id, train_id_to_label_id
 from dynroute_core.metrics import class_iou, confusion_matrix, mean_iou
-from support.official import official_scores
+
+pytestmark = pytest.mark.suite  # cityscapesScripts is not among the core's dependencies
 
 EQUAL = 1e-9  # both divide the same integers once; the means add nineteen quotients
 IGNORED_IDS = [label.label_id for label in CITYSCAPES_LABELS if label.train_id == 255 and label.label_id >= 0]
+
+
+@pytest.fixture
+def official_scores():
+    from support.official import official_scores
+
+    return official_scores
 
 
 def write_pairs(folder: Path, truths: list[np.ndarray], predictions: list[np.ndarray]) -> None:
@@ -70,6 +77,8 @@ CASES = {
 
 
 def test_the_label_tables_are_the_official_ones():
+    from cityscapesscripts.helpers.labels import labels as official_labels
+
     theirs = {
         label.name: (label.id, label.trainId, label.category, label.hasInstances, label.color)
         for label in official_labels
@@ -91,7 +100,7 @@ def test_the_label_tables_are_the_official_ones():
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_class_ious_and_their_mean_are_the_official_ones(case, seed, tmp_path):
+def test_class_ious_and_their_mean_are_the_official_ones(case, seed, tmp_path, official_scores):
     labelled, predicted = CASES[case]
     truths, predictions = generated(seed, labelled=labelled, predicted=predicted)
     if case == "predicted on ignored pixels alone":
@@ -107,7 +116,7 @@ def test_class_ious_and_their_mean_are_the_official_ones(case, seed, tmp_path):
     assert len(absent) == 19 - len(seen | said)  # NaN exactly where a class is in neither
 
 
-def test_nothing_labelled_differs_by_convention_alone(tmp_path):
+def test_nothing_labelled_differs_by_convention_alone(tmp_path, official_scores):
     """The official average of no class is NaN; ours is 0, because a record holds finite numbers only."""
     truths, predictions = generated(0, labelled=[0, 4], predicted=[0, 1])
     write_pairs(tmp_path, truths, predictions)
@@ -117,7 +126,7 @@ def test_nothing_labelled_differs_by_convention_alone(tmp_path):
     assert math.isnan(mean) and our_mean == 0
 
 
-def test_the_comparison_can_fail(tmp_path):
+def test_the_comparison_can_fail(tmp_path, official_scores):
     """One pixel in thousands moves an IoU by far more than the tolerance."""
     truths, predictions = generated(3, labelled=TRAINED, predicted=list(range(19)))
     write_pairs(tmp_path, truths, predictions)

@@ -12,7 +12,6 @@ from dynroute_core.model import Segmenter
 from dynroute_core.space import INITIAL
 from dynroute_core.train import TrainConfig, Trainer
 from dynroute_core.weights.released_names import original_name
-from dynroute_suite.figures.recipe import drop_probability
 from support.golden_files import (
     TRAIN_FILES,
     TRAJECTORY_FILES,
@@ -108,8 +107,11 @@ def test_a_whole_training_is_the_originals(name):
         assert relative_error(ours[n], value) < FOLLOWED, n
 
 
+@pytest.mark.suite
 def test_drop_path_by_layer_and_step():
     """p · (l + 1)/L · step/total: never in the initial cell, whole in the last layer of the last step."""
+    from dynroute_suite.figures.recipe import drop_probability
+
     config = TrainConfig(iterations=560_000, drop_path=0.3)
     assert drop_probability(config, 0, 16, 280_000) == pytest.approx(0.3 / 2 / 16, rel=1e-12)
     assert drop_probability(config, 15, 16, 560_000) == pytest.approx(0.3, rel=1e-12)
@@ -119,8 +121,11 @@ def test_drop_path_by_layer_and_step():
         assert model.cell(cell).drop_share == pytest.approx((cell.layer + 1) / 4, rel=1e-12)
 
 
+@pytest.mark.suite
 def test_the_probability_that_a_cell_applies(monkeypatch):
     """What `hidden` is given in a training pass: the figure's formula, cell by cell."""
+    from dynroute_suite.figures.recipe import drop_probability
+
     model = Segmenter(small_config(layers=4, gate="none")).train()
     config = TrainConfig(iterations=100, drop_path=0.3)
     model.drop_path = config.drop_path * 60 / config.iterations  # as the trainer sets it at iteration 60

@@ -14,13 +14,15 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dynroute_core.experiments import ROWS
 from dynroute_core.losses import Budget
 from dynroute_core.runs.record import EXAMPLES, Record, example_names
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import TrainConfig
+from dynroute_suite.figures.examples import street_figure
 from dynroute_suite.figures.run import class_iou_figure, cost_figure, curve_figure, example_figure, pareto_figure
-from dynroute_suite.figures.style import Picture, figure_style, picture
+from dynroute_suite.figures.style import ROW_COLORS, ROW_LABELS, Picture, figure_style, picture
 from dynroute_suite.report.numbers import gmacs, macs_of, macs_text, percent, signed, significant
 from support.sample_records import published_protocol, sample_curve, sample_record, sample_routes
 
@@ -76,6 +78,11 @@ def test_a_picture_is_fit_for_a_page() -> None:
         assert unwanted not in shown.svg
     bundle = shown._repr_mimebundle_()
     assert bundle == {"text/html": shown.html, "text/plain": NASTY}
+
+
+def test_every_row_has_a_name_and_a_colour_of_its_own() -> None:
+    assert set(ROW_COLORS) == set(ROW_LABELS) == set(ROWS)
+    assert len(set(ROW_COLORS.values())) == len(ROW_COLORS)
 
 
 def test_ids_of_two_figures_do_not_meet(record: Record) -> None:
@@ -178,6 +185,15 @@ def test_example_holds_four_pictures_and_the_route(run_folder: Path, record: Rec
     assert "errors: 50.0 % of labelled pixels" in words(shown)
     assert f"{name}, dearest: {macs_text(facts.paper_macs)}, mIoU {facts.miou_percent:.1f} %" in words(shown)
     assert "Its route: " in shown.alt
+
+
+def test_the_short_example_shows_image_and_prediction_and_says_how_much_is_wrong(
+    run_folder: Path, record: Record
+) -> None:
+    shown = street_figure(run_folder, record, sample_routes(SMALL), "dearest")
+    images = ElementTree.fromstring(shown.svg).iter("{http://www.w3.org/2000/svg}image")
+    assert [image.get("href", "")[:16] for image in images] == ["data:image/jpeg;", "data:image/png;b"]
+    assert "50 % of labelled pixels wrong" in words(shown) and "50 % of labelled pixels wrong" in shown.alt
 
 
 def test_example_errors_name_file_and_way_out(run_folder: Path, record: Record) -> None:

@@ -1,43 +1,15 @@
-"""The committed records: each can be read, agrees with its own routes, and stands in the README as it is."""
+"""The committed records: each can be read, and agrees with its own routes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, read_curve, read_record, read_routes
-from dynroute_suite.report.results import committed
-from dynroute_suite.report.seeds import Seeds, by_setting
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob(f"*/*/{RECORD}"))
-
-
-def readme_line(same: Seeds) -> str:
-    """The README's line of runs that differ in the seed alone."""
-    records = [one.record for one in same.runs]
-    first = records[0]
-    costs = [record.costs.paper for record in records]
-    minutes = [
-        (record.durations.train_s + record.durations.precise_bn_s + record.durations.evaluate_s) / 60
-        for record in records
-    ]
-    spread = "–" if same.spread is None else f"{same.spread:.1f}"
-    cells = (
-        f"`{first.row}`",
-        first.profile,
-        first.data.name,
-        same.n,
-        f"{same.mean_percent:.1f}",
-        spread,
-        f"{fmean(cost.mean_macs for cost in costs) / 1e9:.3f}",
-        f"{min(cost.min_macs for cost in costs) / 1e9:.3f}–{max(cost.max_macs for cost in costs) / 1e9:.3f}",
-        f"{costs[0].all_open_macs / 1e9:.3f}",
-        f"{fmean(minutes):.1f}",
-    )
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def test_there_are_records():
@@ -58,9 +30,3 @@ def test_a_committed_record(folder):
     ]
     iou = [hit / (hit + fp + fn) for hit, fp, fn in zip(*sums, strict=True) if hit + fp + fn]
     assert record.metrics.miou_percent == pytest.approx(100 * sum(iou) / len(iou), rel=1e-12)
-
-
-def test_the_readme_says_what_the_records_say():
-    readme = (ROOT / "README.md").read_text()
-    missing = [line for same in by_setting(committed()) if (line := readme_line(same)) not in readme]
-    assert not missing, "\n" + "\n".join(missing)
