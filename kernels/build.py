@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +27,23 @@ from dynroute_kernels import cache
 SOURCES = Path(__file__).resolve().parent / "csrc" / "cpu"
 FLAGS = ("-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi")  # psabi: vectors by value
 SANITIZER = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A library of its own. sources: what is compiled; read: what else its bytes depend on; flags: beside FLAGS."""
+
+    name: str
+    sources: tuple[Path, ...]
+    read: tuple[Path, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted((*self.sources, *self.read))
+
+
+ENGINE = Part("cpu", tuple(SOURCES.glob("*.cpp")), tuple(SOURCES.glob("*.h")))
 
 
 class BuildError(RuntimeError):
@@ -49,28 +67,28 @@ def missing() -> list[str]:
     return lacking if ninja() else [*lacking, "ninja (pip install ninja)"]
 
 
-def built(*, sanitized: bool = False) -> Path | None:
+def built(*, sanitized: bool = False, part: Part = ENGINE) -> Path | None:
     """The library of these sources, if it was built before. Without a compiler, whichever compiler built it."""
-    flags = _flags(sanitized)
+    flags = _flags(part, sanitized)
     if compiler() is not None:
-        path = _target(flags)
+        path = _target(part, flags)
         return path if path.is_file() else None
-    return next(iter(sorted(cache.folder().glob(f"dynroute_cpu_{_key(flags)}_*.so"))), None)
+    return next(iter(sorted(cache.folder().glob(f"dynroute_{part.name}_{_key(part, flags)}_*.so"))), None)
 
 
-def build(*, sanitized: bool = False) -> Path:
+def build(*, sanitized: bool = False, part: Part = ENGINE) -> Path:
     """The library, built now unless it was before. Raises BuildError."""
-    path = built(sanitized=sanitized)
+    path = built(sanitized=sanitized, part=part)
     if path is not None:
         return path
     lacking = missing()
     if lacking:
         raise BuildError(f"the CPU kernels need {' and '.join(lacking)}.")
-    flags = _flags(sanitized)
-    target = _target(flags)
+    flags = _flags(part, sanitized)
+    target = _target(part, flags)
     print(f"dynroute_kernels: compiling the CPU kernels into {target} (once)", file=sys.stderr)
     with cache.making(target) as made:
-        _compile(target.stem, flags, made.parent)
+        _compile(target.stem, part, flags, made.parent)
     return target
 
 
@@ -83,15 +101,20 @@ def refuse(path: Path) -> None:
         )
 
 
+def load(part: Part) -> ctypes.CDLL:
+    """The part's library, compiled if need be. Raises BuildError."""
+    path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")), part=part)
+    refuse(path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"{path} does not load ({error}): delete it, and it is built again.") from error
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """The kernels, compiled if need be, with the types of their functions. Raises BuildError."""
-    path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")))
-    refuse(path)
-    try:
-        loaded = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise BuildError(f"{path} does not load ({error}): delete it, and it is built again.") from error
+    loaded = load(ENGINE)
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     for name, result, arguments in (
         ("error", ctypes.c_char_p, ()),
@@ -114,17 +137,18 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def _flags(sanitized: bool) -> tuple[str, ...]:
-    return (*FLAGS, *SANITIZER) if sanitized else FLAGS
+def _flags(part: Part, sanitized: bool) -> tuple[str, ...]:
+    flags = (*FLAGS, *part.flags)
+    return (*flags, *SANITIZER) if sanitized else flags
 
 
-def _compile(name: str, flags: Sequence[str], folder: Path) -> None:
+def _compile(name: str, part: Part, flags: Sequence[str], folder: Path) -> None:
     found = ninja()
     assert found is not None
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), str(Path(found).parent)))
     from torch.utils import cpp_extension  # only here: it imports setuptools, and takes a second
 
-    sources = sorted(str(path) for path in SOURCES.glob("*.cpp"))
+    sources = sorted(str(path) for path in part.sources)
     links = [flag for flag in flags if flag.startswith("-fsanitize")]
     try:
         cpp_extension.load(name, sources, list(flags), extra_ldflags=links, build_directory=str(folder),
@@ -141,13 +165,13 @@ def _compiler_version() -> str:
     return subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
 
 
-def _key(flags: Sequence[str]) -> str:
+def _key(part: Part, flags: Sequence[str]) -> str:
     digest = hashlib.sha256(f"{flags} {torch.__version__} {platform.machine()}".encode())
-    for path in sorted(SOURCES.iterdir()):
+    for path in part.files:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _target(flags: Sequence[str]) -> Path:
+def _target(part: Part, flags: Sequence[str]) -> Path:
     made_by = hashlib.sha256(_compiler_version().encode()).hexdigest()[:8]
-    return cache.folder() / f"dynroute_cpu_{_key(flags)}_{made_by}.so"
+    return cache.folder() / f"dynroute_{part.name}_{_key(part, flags)}_{made_by}.so"
