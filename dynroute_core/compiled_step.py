@@ -22,6 +22,7 @@ from dynroute_core.cell import CellModule, RouteFactors
 from dynroute_core.cost import CLOSED, OPEN, CellGate
 from dynroute_core.model import Routing, Segmenter, check_images
 from dynroute_core.space import FINEST_STRIDE, Cell, ModelConfig, Route
+from dynroute_kernels import build
 from dynroute_kernels import training as kernels
 
 OPERATIONS = ("sep_conv_3x3", "skip_connect")
@@ -43,7 +44,7 @@ def unavailable(model: Segmenter, *, processes: int = 1, amp: bool = False) -> s
     ):
         if lacks:
             return f"the compiled step does not have {given}, only {', '.join(map(str, has))}. The eager step has it."
-    lacking = kernels.build.missing() if kernels.build.built(part=kernels.PART) is None else []
+    lacking = build.missing() if build.built(part=kernels.PART) is None else []
     return f"the compiled step needs {' and '.join(lacking)}. The eager step does not." if lacking else ""
 
 
@@ -98,6 +99,7 @@ class Flat:
             for name in ("running_mean", "running_var"):
                 setattr(norm, name, flat.statistics[at : at + norm.num_features].copy_(getattr(norm, name)))
                 at += _aligned(norm.num_features)
+            assert norm.num_batches_tracked is not None
             norm.num_batches_tracked = flat.counts[index].copy_(norm.num_batches_tracked)
         return flat
 
@@ -117,9 +119,9 @@ def _aligned(count: int) -> int:
 class CompiledStep:
     """Trains `model` in its own dtype; call `unavailable` first.
 
-    `step(images)` and `step.cross_entropy(output, labels)` are differentiable once, up to `step.gradient`, the sum since
-    `zero_grad`. A backward pass is of the last forward pass. Raises ValueError and `BuildError` as
-    `kernels.TrainingStep`.
+    `step(images)` and `step.cross_entropy(output, labels)` are differentiable once, up to `step.gradient`, the sum
+    since `zero_grad`. A backward pass is of the last forward pass. Raises ValueError and `BuildError` as
+    `kernels.TrainingStep` does.
     """
 
     def __init__(self, model: Segmenter) -> None:
@@ -127,6 +129,7 @@ class CompiledStep:
         self.model = model
         self.flat = Flat.of(model)
         self.momenta = torch.zeros_like(self.flat.parameters, requires_grad=False)
+        self._momenta = {parameter: self.flat.view(self.momenta, parameter) for parameter in self.flat.firsts}
         self.serial = 0  # of the last forward pass
         self._steps: dict[tuple[int, int, int], kernels.TrainingStep] = {}
 
@@ -175,30 +178,29 @@ class CompiledStep:
 
         optimizer: its groups say how, and its state holds the momenta, as after a step of its own.
         """
-        firsts, counts, decays, rates = [], [], [], []
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                self._adopt(optimizer, parameter)
-                firsts.append(self.flat.firsts[parameter])
-                counts.append(parameter.numel())
-                decays.append(group["weight_decay"])
-                rates.append(group["lr"])
-        spans = kernels.Spans(firsts, counts, decays, rates)
+        for parameter, own in self._momenta.items():
+            self._adopt(optimizer, parameter, own)
+        groups = [(group, p) for group in optimizer.param_groups for p in group["params"]]
+        spans = kernels.Spans(
+            firsts=[self.flat.firsts[p] for _, p in groups],
+            counts=[p.numel() for _, p in groups],
+            decays=[group["weight_decay"] for group, _ in groups],
+            rates=[group["lr"] for group, _ in groups],
+        )
         scale = min(clip_norm / (float(norm) + 1e-6), 1.0)
         momentum = optimizer.param_groups[0]["momentum"]
         parameters = self.flat.parameters.detach()
         kernels.update(parameters, self.gradient, self.momenta, spans, momentum=momentum, scale=scale)
 
-    def _adopt(self, optimizer: Optimizer, parameter: nn.Parameter) -> None:
+    def _adopt(self, optimizer: Optimizer, parameter: nn.Parameter, own: Tensor) -> None:
         """Makes the parameter's momentum a view of the flat ones, with the values that a checkpoint may have set."""
-        own = self.flat.view(self.momenta, parameter)
         found = optimizer.state[parameter].get("momentum_buffer")
+        if found is own:
+            return
         if found is None:
             own.zero_()
-        elif found.data_ptr() != own.data_ptr():
-            own.copy_(found)
         else:
-            return
+            own.copy_(found)
         optimizer.state[parameter]["momentum_buffer"] = own
 
     def step_for(self, images: Tensor) -> kernels.TrainingStep:
@@ -211,7 +213,7 @@ class CompiledStep:
     def momentum(self) -> float:
         """Of the norms' statistics; None, torch's word for a plain average, is 1 / batches seen, this one included."""
         norm = next(iter(self.flat.norms))
-        return 1.0 / (int(norm.num_batches_tracked) + 1) if norm.momentum is None else norm.momentum
+        return 1.0 / (int(self.flat.counts[0]) + 1) if norm.momentum is None else norm.momentum
 
     def _forced(self, route: Route | Sequence[Route] | None, count: int) -> Tensor | None:
         if route is None:

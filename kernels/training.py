@@ -1,4 +1,4 @@
-"""A whole training step's network in C++: forward, cross-entropy and backward on flat buffers, and the optimizer's update.
+"""A training step's network in C++: forward, cross-entropy and backward on flat buffers, and the optimizer's update.
 
 Imports torch and nothing of the core. What the passes read, keep and compute again: `csrc/cpu/training/README.md`. The
 same bits for every number of threads and every instruction set.
@@ -46,8 +46,8 @@ class StepCell:
 
 @dataclass(frozen=True)
 class StepSpec:
-    """A network and the batches it is trained on. parameters, statistics: where each tensor begins in its flat buffer, in
-    the order of `csrc/cpu/training/network.h`. mean: of the pixels, BGR. epsilon: of the batch norms."""
+    """A network and the batches it is trained on. parameters, statistics: where each tensor begins in its flat buffer,
+    in the order of `csrc/cpu/training/network.h`. mean: of the pixels, BGR. epsilon: of the batch norms."""
 
     images: int
     height: int
@@ -83,7 +83,7 @@ class Pass:
 
 
 class TrainingStep:
-    """`spec` compiled for this processor, in float32 or float64. One batch at a time: `backward` is of the last `forward`.
+    """`spec` compiled for this processor, in float32 or float64. One batch at a time: `backward` follows its `forward`.
 
     Raises ValueError for another dtype and where a batch norm would see a single value, `BuildError` where the kernels
     cannot be compiled or the instruction set named in DYNROUTE_ISA is not to be had.
@@ -147,7 +147,9 @@ class TrainingStep:
         spec = self.spec
         shape = (spec.images, 3, spec.height, spec.width)
         if tuple(images.shape) != shape or images.dtype not in (torch.uint8, self.dtype):
-            raise ValueError(f"images {tuple(images.shape)}, {images.dtype}: give {shape}, torch.uint8 or {self.dtype}.")
+            raise ValueError(
+                f"images {tuple(images.shape)}, {images.dtype}: give {shape}, torch.uint8 or {self.dtype}."
+            )
         logits = torch.empty(spec.images, *spec.quarter, spec.classes, dtype=self.dtype)
         factors = torch.empty(spec.images, spec.path_count, dtype=self.dtype)
         opened = torch.empty(spec.images, len(spec.cells), dtype=torch.bool)
@@ -169,7 +171,7 @@ class TrainingStep:
         return Pass(logits, factors, opened)
 
     def backward(self, logits: Tensor, factors: Tensor | None, gradient: Tensor) -> None:
-        """From the gradients of the last forward's logits and factors to that of the parameters, written to `gradient`."""
+        """From the gradients of the last forward's logits and factors to the parameters', written to `gradient`."""
         spec = self.spec
         self._call(
             "backward",
@@ -251,17 +253,26 @@ def library() -> ctypes.CDLL:
     """The step's library, compiled if need be, with the types of its functions. Raises BuildError."""
     loaded = build.load(PART)
     pointer, integer, long, double = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+    name_type = ctypes.c_char_p
     for name, result, arguments in (
         ("error", ctypes.c_char_p, ()),
         ("isa", ctypes.c_char_p, (ctypes.c_char_p,)),
         ("create", pointer, (ctypes.c_char_p, integer, *[pointer] * 5, double)),
         ("destroy", None, (pointer,)),
         ("bytes", long, (pointer,)),
-        ("forward", integer, (pointer, integer, pointer, integer, *[pointer] * 3, double, pointer, integer, *[pointer] * 4)),
+        (
+            "forward",
+            integer,
+            (pointer, integer, pointer, integer, *[pointer] * 3, double, pointer, integer, *[pointer] * 4),
+        ),
         ("backward", integer, (pointer, integer, *[pointer] * 3)),
         ("cross_entropy", integer, (pointer, integer, *[pointer] * 5)),
         ("squares", integer, (ctypes.c_char_p, integer, integer, pointer, long, pointer)),
-        ("update", integer, (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 3, double, double)),
+        (
+            "update",
+            integer,
+            (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 3, double, double),
+        ),
     ):
         function = getattr(loaded, f"dynroute_step_{name}")
         function.restype, function.argtypes = result, list(arguments)
@@ -278,7 +289,10 @@ def _integers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
 
 
 def _pointer(values: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> int:
-    assert values.dtype == dtype and tuple(values.shape) == shape and values.is_contiguous(), (values.dtype, values.shape)
+    assert values.dtype == dtype and tuple(values.shape) == shape and values.is_contiguous(), (
+        values.dtype,
+        values.shape,
+    )
     return values.data_ptr()
 
 

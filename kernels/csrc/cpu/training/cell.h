@@ -191,7 +191,7 @@ struct Cell {
   void leave(int n, double* sums, Pieces scratch) const {
     T* h = take<T>(scratch, static_cast<size_t>(strip) * columns * width);
     T* quarter = take<T>(scratch, static_cast<size_t>(strip) * columns * width / 4);
-    T* moments = take<T>(scratch, 3 * padded<T>(2 * channels));
+    T *up_moments = to_up.moments(scratch, strip * columns), *down_moments = to_down.moments(scratch, strip * columns / 4);
     for (int row = 0; row < height; row += strip) {
       const int count = least(strip, height - row);
       const long from = at(n) + static_cast<long>(row) * columns * width;
@@ -200,11 +200,11 @@ struct Cell {
                            static_cast<long>(count) * columns * width);
       if (has(kUp))
         to_up.forward(h, count * columns, up + at_up(n) + static_cast<long>(row) * columns * to_up.out_width, sums,
-                      moments);
+                      up_moments);
       if (has(kDown)) {
         gather(h, count, quarter);
         to_down.forward(quarter, count * columns / 4, down + at_down(n) + row * columns / 4L * to_down.out_width,
-                        sums + up_sums(), moments);
+                        sums + up_sums(), down_moments);
       }
     }
   }
@@ -249,23 +249,26 @@ struct Cell {
     const T share = passes[n] ? T(0) : factor[kPaths * n + kKeep];
     const T* sent = has(kKeep) ? target[kKeep].gradient + from : nullptr;
     const Norm<T>& norm = second.point.norm;
-    for (int c = 0; c < width; c += LANES<T>) {
-      const V<T> mean = load(norm.mean + c);
-      V<T> sum = {}, second_sum = {}, along = {};
-      for (long p = c; p < static_cast<long>(here) * width; p += width) {
-        const V<T> active = load(h + p);
-        V<T> v = load(g + p);
-        if (sent) {
-          const V<T> k = load(sent + p);
-          v = fma(k, fill(share), v), along = fma(k, active, along);
+    const long row = static_cast<long>(columns) * width;
+    __builtin_memset(strip_sums, 0, 3 * width * sizeof(T));
+    for (long at_row = 0; at_row < static_cast<long>(here) * width; at_row += row)
+      for (int c = 0; c < width; c += LANES<T>) {
+        const V<T> mean = load(norm.mean + c);
+        V<T> sum = {}, second_sum = {}, along = {};
+        for (long p = at_row + c; p < at_row + row; p += width) {
+          const V<T> active = load(h + p);
+          V<T> v = load(g + p);
+          if (sent) {
+            const V<T> k = load(sent + p);
+            v = fma(k, fill(share), v), along = fma(k, active, along);
+          }
+          v = passed(v, active);
+          store(g + p, v);
+          const V<T> dropped = v * drop[n];
+          sum += dropped, second_sum = fma(dropped, load(y2 + from + p) - mean, second_sum);
         }
-        v = passed(v, active);
-        store(g + p, v);
-        const V<T> dropped = v * drop[n];
-        sum += dropped, second_sum = fma(dropped, load(y2 + from + p) - mean, second_sum);
+        add_to(strip_sums + c, sum), add_to(strip_sums + width + c, second_sum), add_to(strip_sums + 2 * width + c, along);
       }
-      store(strip_sums + c, sum), store(strip_sums + width + c, second_sum), store(strip_sums + 2 * width + c, along);
-    }
   }
 
   void gate_backward(Run<T>& run, const T* given, long row) {

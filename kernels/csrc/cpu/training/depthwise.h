@@ -35,8 +35,8 @@ static __attribute__((noinline)) void windows(const Windows<T>& g, const T* taps
   for (int c = 0; c < g.channels; c += LANES<T>) {
     V<T> k[9];
     for (int t = 0; t < 9; ++t) k[t] = load(taps + t * g.channels + c);
-    epilogue.begin(c);
     for (int r = 0; r < g.rows; ++r) {
+      epilogue.begin(c);
       const T* from = g.from + static_cast<long>(r) * STRIDE * g.row + c;
       long at = static_cast<long>(r) * g.columns * g.channels + c;
       int left = g.columns;
@@ -44,8 +44,8 @@ static __attribute__((noinline)) void windows(const Windows<T>& g, const T* taps
         window_columns<T, STRIDE, 4>(from, g.row, g.channels, k, at, epilogue);
       for (; left > 0; --left, from += step, at += g.channels)
         window_columns<T, STRIDE, 1>(from, g.row, g.channels, k, at, epilogue);
+      epilogue.end(c);
     }
-    epilogue.end(c);
   }
 }
 
@@ -57,7 +57,7 @@ INLINE void depthwise(const Windows<T>& g, const T* taps, Epilogue epilogue) {
     windows<T, 2>(g, taps, epilogue);
 }
 
-// What is done with an output; `at` counts elements of a map without padding.
+// What is done with an output, row by row; `at` counts elements of a map without padding.
 template <class T>
 struct WindowPut {
   T* out;
@@ -71,10 +71,11 @@ struct WindowAdd {
   T* out;
   void begin(int) {}
   void end(int) {}
-  inline __attribute__((always_inline)) void put(long at, V<T> v) { store(out + at, load(out + at) + v); }
+  inline __attribute__((always_inline)) void put(long at, V<T> v) { add_to(out + at, v); }
 };
 
-// g = v where the batch norm's output of y is above 0, with the sums that its backward pass needs: Σ g, Σ g·(y - mean).
+// g = v where the batch norm's output of y is above 0, and the sums that its backward pass needs, Σ g
+// and Σ g·(y - mean), are added to.
 template <class T>
 struct WindowMasked {
   T* out;
@@ -86,7 +87,7 @@ struct WindowMasked {
     s = load(scale + c), t = load(shift + c), m = load(mean + c);
     first = second = V<T>{};
   }
-  inline __attribute__((always_inline)) void end(int c) { store(sums + c, first), store(sums + channels + c, second); }
+  inline __attribute__((always_inline)) void end(int c) { add_to(sums + c, first), add_to(sums + channels + c, second); }
   inline __attribute__((always_inline)) void put(long at, V<T> v) {
     const V<T> x = load(y + at), g = passed(v, fma(x, s, t));
     store(out + at, g);
@@ -117,8 +118,7 @@ template <class T, int STRIDE>
 static __attribute__((noinline)) void tap_gradients(const Windows<T>& g, const T* gradient, long gradient_row, T* taps) {
   const long step = static_cast<long>(STRIDE) * g.channels;
   for (int c = 0; c < g.channels; c += LANES<T>) {
-    V<T> acc[9];
-    for (int t = 0; t < 9; ++t) acc[t] = load(taps + t * g.channels + c);
+    V<T> acc[9] = {};
     for (int r = 0; r < g.rows; ++r) {
       const T *from = g.from + static_cast<long>(r) * STRIDE * g.row + c, *d = gradient + r * gradient_row + c;
       int left = g.columns;
@@ -126,6 +126,6 @@ static __attribute__((noinline)) void tap_gradients(const Windows<T>& g, const T
         tap_columns<T, STRIDE, 4>(from, g.row, d, g.channels, acc);
       for (; left > 0; --left, from += step, d += step) tap_columns<T, STRIDE, 1>(from, g.row, d, g.channels, acc);
     }
-    for (int t = 0; t < 9; ++t) store(taps + t * g.channels + c, acc[t]);
+    for (int t = 0; t < 9; ++t) add_to(taps + t * g.channels + c, acc[t]);
   }
 }

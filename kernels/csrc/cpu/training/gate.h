@@ -75,7 +75,7 @@ struct Gate {
   }
 
   void forward(const T* x, int n, double* sums, Pieces scratch) const {
-    T* moments = take<T>(scratch, 3 * reduce.out_width);
+    T* moments = reduce.moments(scratch, strip * columns);
     T* sampled = take<T>(scratch, static_cast<size_t>(strip) * columns * reduce.in_width);
     for (int first = 0; first < rows; first += strip) {
       const int count = least(strip, rows - first);

@@ -87,7 +87,7 @@ struct Add {
   template <int MR>
   inline __attribute__((always_inline)) void put(int p, int n, const V<T> (&y)[MR]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) store(out + at[p + i] + n, load(out + at[p + i] + n) + y[i]);
+    for (int i = 0; i < MR; ++i) add_to(out + at[p + i] + n, y[i]);
   }
 };
 
@@ -103,8 +103,11 @@ struct PutBias {
   }
 };
 
-// Keeps the moments that a batch norm needs, about the strip's first pixel: where all pixels are alike, the variance is
-// 0 and not a rounding of the mean's square. moments: 3 × outputs: that pixel, Σ difference, Σ difference².
+// Keeps the moments that a batch norm needs, by blocks of MOMENT_BLOCK pixels, which every MR_FULL divides: short sums
+// stay exact enough for float. They are taken about the block's first pixel: where all pixels are alike, the variance is
+// 0 and not a rounding of the mean's square. moments: per block 3 × outputs: that pixel, Σ difference, Σ difference².
+constexpr int MOMENT_BLOCK = 42;
+
 template <class T>
 struct PutMoments {
   T* out;
@@ -113,9 +116,10 @@ struct PutMoments {
   int outputs;
   template <int MR>
   inline __attribute__((always_inline)) void put(int p, int n, const V<T> (&y)[MR]) {
-    T* m = moments + n;
-    const V<T> pivot = p ? load(m) : y[0];
-    V<T> first = p ? load(m + outputs) : V<T>{}, second = p ? load(m + 2 * outputs) : V<T>{};
+    T* m = moments + 3L * outputs * (p / MOMENT_BLOCK) + n;
+    const bool begins = p % MOMENT_BLOCK == 0;
+    const V<T> pivot = begins ? y[0] : load(m);
+    V<T> first = begins ? V<T>{} : load(m + outputs), second = begins ? V<T>{} : load(m + 2 * outputs);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
       const V<T> d = y[i] - pivot;
@@ -125,6 +129,7 @@ struct PutMoments {
     store(m, pivot), store(m + outputs, first), store(m + 2 * outputs, second);
   }
 };
+INLINE int moment_blocks(int pixels) { return (pixels + MOMENT_BLOCK - 1) / MOMENT_BLOCK; }
 
 // w[n, k] += Σ_p a[p, n] · b[p, k], b of whole vectors.
 template <class T>
@@ -142,9 +147,7 @@ struct Outer {
 
 template <class T, int MR, int NV>
 INLINE void outer_tile(const Outer<T>& g, int n, int k) {
-  V<T> acc[MR][NV];
-  for (int i = 0; i < MR; ++i)
-    for (int v = 0; v < NV; ++v) acc[i][v] = load(g.w + (n + i) * g.ldw + k + v * LANES<T>);
+  V<T> acc[MR][NV] = {};
   const T *a = g.a + n, *b = g.b + k;
   for (int p = 0; p < g.pixels; ++p, a += g.lda, b += g.ldb) {
     V<T> x[NV];
@@ -158,7 +161,7 @@ INLINE void outer_tile(const Outer<T>& g, int n, int k) {
     }
   }
   for (int i = 0; i < MR; ++i)
-    for (int v = 0; v < NV; ++v) store(g.w + (n + i) * g.ldw + k + v * LANES<T>, acc[i][v]);
+    for (int v = 0; v < NV; ++v) add_to(g.w + (n + i) * g.ldw + k + v * LANES<T>, acc[i][v]);
 }
 
 template <class T, int NV>

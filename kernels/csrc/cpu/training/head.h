@@ -89,7 +89,7 @@ struct Head {
   void convolve(Run<T>& run, Pointwise<T>& point, int s, T* y) {
     point.prepare(run);
     over_images(run, s, point.norm.sums(), 0, [&](int n, double* sums, T*, Pieces scratch) {
-      T* moments = take<T>(scratch, 3 * point.out_width);
+      T* moments = point.moments(scratch, strip_at(s) * columns_at(s));
       strips(n, s, [&](long first, int count) {
         point.forward(feature[s] + first * width_at(s), count, y + first * point.out_width, sums, moments);
       });
@@ -183,6 +183,7 @@ struct Head {
   // g where fuse's output is above 0, and its sums.
   void masked(T* g, const T* y, int count, T* g_sums) const {
     WindowMasked<T> mask{g, y, fuse.norm.scale, fuse.norm.shift, fuse.norm.mean, g_sums, width, {}, {}, {}, {}, {}};
+    __builtin_memset(g_sums, 0, 2 * width * sizeof(T));
     for (int c = 0; c < width; c += LANES<T>) {
       mask.begin(c);
       for (long p = c; p < static_cast<long>(count) * width; p += width) mask.put(p, load(g + p));

@@ -4,7 +4,7 @@
 #include "step.h"
 #define ISA_NAME "plain"
 #define BYTES 16
-#define MR_FULL 4
+#define MR_FULL 2
 #define OUTER_FULL 4
 namespace dynroute {
 namespace plain_step {

@@ -64,13 +64,16 @@ struct Norm {
   }
 };
 
-// Adds a strip's moments (see PutMoments), of `pixels` each, to Σ y and Σ y².
+// Adds a strip's moments (see PutMoments) to Σ y and Σ y².
 template <class T>
-static void add_moments(double* sums, const T* moments, int width, double pixels) {
-  for (int c = 0; c < width; ++c) {
-    const double pivot = moments[c], first = moments[width + c], second = moments[2 * width + c];
-    sums[c] += first + pixels * pivot;
-    sums[width + c] += second + 2 * pivot * first + pixels * pivot * pivot;
+static void add_moments(double* sums, const T* moments, int width, int pixels) {
+  for (; pixels > 0; pixels -= MOMENT_BLOCK, moments += 3 * width) {
+    const double count = least(pixels, MOMENT_BLOCK);
+    for (int c = 0; c < width; ++c) {
+      const double pivot = moments[c], first = moments[width + c], second = moments[2 * width + c];
+      sums[c] += first + count * pivot;
+      sums[width + c] += second + 2 * pivot * first + count * pivot * pivot;
+    }
   }
 }
 
@@ -100,7 +103,10 @@ struct Pointwise {
     pack(w, inputs, 1, outputs, inputs, forwards);
     pack(w, 1, inputs, inputs, outputs, backwards);
   }
-  // y of `pixels`, and its moments added to sums. moments: scratch of 3·out_width.
+  T* moments(Pieces& scratch, int pixels) const {
+    return take<T>(scratch, 3ul * out_width * moment_blocks(pixels));
+  }
+  // y of `pixels`, and its moments, for which there is scratch, added to sums.
   void forward(const T* x, int pixels, T* y, double* sums, T* moments) const {
     product(Product<T>{x, in_width, pixels, inputs, out_width, forwards}, PutMoments<T>{y, out_width, moments, out_width});
     add_moments(sums, moments, out_width, pixels);

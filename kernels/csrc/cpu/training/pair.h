@@ -38,7 +38,7 @@ struct Pair {
   void forward(const T* in, const Norm<T>* norm, T* y, double* sums, Pieces scratch) const {
     T* rows = take<T>(scratch, strip_inputs(strip) * padded_row());
     T *middle = take<T>(scratch, static_cast<size_t>(strip) * columns * width);
-    T* moments = take<T>(scratch, 3 * point.out_width);
+    T* moments = point.moments(scratch, strip * columns);
     for (int first = 0; first < height; first += strip) {
       const int count = least(strip, height - first), pixels = count * columns;
       convolve(in, norm, first, count, rows, middle);
@@ -78,6 +78,7 @@ struct Pair {
         tap_gradients<T, 2>(seen, spread_g + 2 * row + width, 2 * row, tap_part);
       const int from = most(top - 1, 0), to = last ? in_height : top + stride * count - 1;
       const Windows<T> back{spread_g + (from - top + 1) * row, row, to - from, in_width, width, 1};
+      __builtin_memset(g_sums, 0, 2 * width * sizeof(T));
       input_gradient(back, norm, in + static_cast<long>(from) * in_width * width,
                      g_in + static_cast<long>(from) * in_width * width, g_sums);
       if (norm) add_sums(sums, g_sums, 2 * width);

@@ -59,6 +59,11 @@ INLINE void store(T* p, V<T> v) {
   *reinterpret_cast<typename Real<T>::any*>(p) = v;
 }
 
+template <class T>
+INLINE void add_to(T* p, V<T> v) {
+  store(p, load(p) + v);
+}
+
 #if BYTES == 64
 INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 INLINE vd fma(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }

@@ -97,7 +97,7 @@ struct Stem {
   const T* window(int n, int row) const { return pixels + n * image_size() + 2L * row * width * 3; }
 
   void convolve(int n, double* sums, Pieces scratch) const {
-    T* moments = take<T>(scratch, 3 * norm.width);
+    T* moments = take<T>(scratch, 3ul * norm.width * moment_blocks(columns));
     for (int i = 0; i < rows; ++i) {
       const Product<T> p{window(n, i), 6, columns, RUN, norm.width, packed, 3, 3L * width};
       product(p, PutMoments<T>{y0 + map(n) + static_cast<long>(i) * columns * norm.width, norm.width, moments, norm.width});
