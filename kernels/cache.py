@@ -82,5 +82,6 @@ def danger(library: Path) -> str:
 
 
 def sources(folder: Path, pattern: str) -> list[Path]:
-    """The source files below a folder, in order; hidden ones, which editors and systems leave, are none."""
-    return sorted(path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("."))
+    """The source files that a pattern below a folder names, in order; hidden ones, which editors and systems leave, are
+    none."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))

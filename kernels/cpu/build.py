@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_kernels import cache
@@ -27,6 +28,19 @@ from dynroute_kernels.cache import BuildError
 SOURCES = Path(__file__).resolve().parents[1] / "csrc" / "cpu"
 FLAGS = ("-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi")  # psabi: vectors by value
 SANITIZER = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A library of its own, by patterns below SOURCES. compiled, included: its files; flags: beside FLAGS."""
+
+    name: str
+    compiled: tuple[str, ...]
+    included: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+
+ENGINE = Part("cpu", ("*.cpp",), ("*.h",))
 
 
 def compiler() -> list[str] | None:
@@ -44,28 +58,28 @@ def missing() -> list[str]:
     return [] if compiler() else ["a C++17 compiler (install g++ or clang++, or name one in CXX)"]
 
 
-def built(*, sanitized: bool = False) -> Path | None:
+def built(*, sanitized: bool = False, part: Part = ENGINE) -> Path | None:
     """The library of these sources, if it was built before. Without a compiler, whichever compiler built it."""
-    flags = _flags(sanitized)
+    flags = _flags(part, sanitized)
     if compiler() is not None:
-        path = _target(flags)
+        path = _target(part, flags)
         return path if path.is_file() else None
-    return next(iter(sorted(cache.folder().glob(f"dynroute_cpu_{_key(flags)}_*.so"))), None)
+    return next(iter(sorted(cache.folder().glob(f"dynroute_{part.name}_{_key(part, flags)}_*.so"))), None)
 
 
-def build(*, sanitized: bool = False) -> Path:
+def build(*, sanitized: bool = False, part: Part = ENGINE) -> Path:
     """The library, built now unless it was before. Raises BuildError."""
-    path = built(sanitized=sanitized)
+    path = built(sanitized=sanitized, part=part)
     if path is not None:
         return path
     lacking = missing()
     if lacking:
         raise BuildError(f"the CPU kernels need {' and '.join(lacking)}.")
-    flags = _flags(sanitized)
-    target = _target(flags)
+    flags = _flags(part, sanitized)
+    target = _target(part, flags)
     print(f"dynroute_kernels: compiling the CPU kernels into {target} (once)", file=sys.stderr)
     with cache.making(target) as made:
-        _compile(target.stem, flags, made.parent)
+        _compile(made, part, flags)
     return target
 
 
@@ -78,15 +92,20 @@ def refuse(path: Path) -> None:
         )
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The kernels, compiled if need be, with the types of their functions. Raises BuildError."""
-    path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")))
+def load(part: Part) -> ctypes.CDLL:
+    """The part's library, compiled if need be. Raises BuildError."""
+    path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")), part=part)
     refuse(path)
     try:
-        loaded = ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"{path} does not load: {error}. {_remedy(str(error))}") from error
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The engine's kernels, compiled if need be, with the types of their functions. Raises BuildError."""
+    loaded = load(ENGINE)
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     for name, result, arguments in (
         ("error", ctypes.c_char_p, ()),
@@ -121,16 +140,20 @@ def _remedy(said: str) -> str:
     return "Delete it, and it is built again."
 
 
-def _flags(sanitized: bool) -> tuple[str, ...]:
-    return (*FLAGS, *SANITIZER) if sanitized else FLAGS
+def _flags(part: Part, sanitized: bool) -> tuple[str, ...]:
+    return (*FLAGS, *part.flags, *(SANITIZER if sanitized else ()))
 
 
-def _compile(name: str, flags: Sequence[str], folder: Path) -> None:
-    """Every source by itself, as many at once as there are cores, then the library `folder/name.so`."""
+def _files(patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in cache.sources(SOURCES, pattern)]
+
+
+def _compile(library: Path, part: Part, flags: Sequence[str]) -> None:
+    """Every source by itself, as many at once as there are cores; then the library of them."""
     command = compiler()
     assert command is not None
-    sources = cache.sources(SOURCES, "*.cpp")
-    objects = [folder / "_".join(path.relative_to(SOURCES).with_suffix(".o").parts) for path in sources]
+    sources = _files(part.compiled)
+    objects = [library.with_name("_".join(path.relative_to(SOURCES).with_suffix(".o").parts)) for path in sources]
 
     def call(*words: str | Path) -> None:
         done = subprocess.run([*command, *flags, *map(str, words)], capture_output=True, text=True, check=False)
@@ -140,7 +163,7 @@ def _compile(name: str, flags: Sequence[str], folder: Path) -> None:
     try:
         with ThreadPoolExecutor(os.cpu_count()) as together:
             list(together.map(lambda source, made: call("-fPIC", "-c", source, "-o", made), sources, objects))
-        call("-shared", "-pthread", *objects, "-o", folder / f"{name}.so")
+        call("-shared", "-pthread", *objects, "-o", library)
     except OSError as error:
         raise BuildError(f"{shlex.join(command)} cannot be started: {error}") from error
 
@@ -154,13 +177,13 @@ def _compiler_version() -> str:
     return said.partition("\n")[0]
 
 
-def _key(flags: Sequence[str]) -> str:
+def _key(part: Part, flags: Sequence[str]) -> str:
     digest = hashlib.sha256(f"{flags} {platform.machine()}".encode())
-    for path in cache.sources(SOURCES, "*"):
+    for path in _files((*part.compiled, *part.included)):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _target(flags: Sequence[str]) -> Path:
+def _target(part: Part, flags: Sequence[str]) -> Path:
     made_by = hashlib.sha256(_compiler_version().encode()).hexdigest()[:8]
-    return cache.folder() / f"dynroute_cpu_{_key(flags)}_{made_by}.so"
+    return cache.folder() / f"dynroute_{part.name}_{_key(part, flags)}_{made_by}.so"

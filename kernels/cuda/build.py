@@ -73,7 +73,7 @@ def _nvcc() -> str:
 def _built(name: str, command: Sequence[str]) -> Path:
     """The shared library that `command` makes, from the cache where these sources and flags were built before."""
     digest = hashlib.sha256(" ".join(command).encode())
-    for source in cache.sources(SOURCES, "*.*"):
+    for source in cache.sources(SOURCES, "**/*.*"):
         digest.update(source.read_bytes())
     target = cache.folder() / f"dynroute_{name}_{digest.hexdigest()[:16]}.so"
     if target.is_file():

@@ -12,7 +12,7 @@ namespace {
 
 // Jobs follow each other within microseconds inside a network, where waking a thread costs tens of them: so look for a
 // while before sleeping, giving the core away in between on a busy machine.
-constexpr int kLooks = 4000, kLooksBeforeYield = 1000;
+constexpr int kLooksBeforeYield = 1000;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -21,8 +21,8 @@ inline void pause() {
 }
 
 template <class Ready>
-bool look(Ready ready) {
-  for (int i = 0; i < kLooks; ++i) {
+bool look(int looks, Ready ready) {
+  for (int i = 0; i < looks; ++i) {
     if (ready()) return true;
     if (i < kLooksBeforeYield)
       pause();
@@ -62,7 +62,7 @@ void Pool::take(int id) {
 void Pool::work(int id, unsigned seen) {
   for (;;) {
     auto came = [&] { return epoch_.load() != seen; };
-    if (!look(came)) {
+    if (!look(looks, came)) {
       std::unique_lock<std::mutex> lock(sleep_mutex_);
       job_came_.wait(lock, came);
     }
@@ -100,7 +100,7 @@ void Pool::run(int threads, int tasks, const Task& task) {
   take(0);
   // Every worker reports, with or without a task done: none may read this job once the next one is being set up.
   auto done = [&] { return working_.load() == 0; };
-  if (!look(done)) {
+  if (!look(looks, done)) {
     std::unique_lock<std::mutex> lock(sleep_mutex_);
     job_done_.wait(lock, done);
   }

@@ -26,6 +26,9 @@ class Pool {
 
   std::mutex busy;
 
+  // How often a thread looks for work, or for its end, before it sleeps.
+  int looks = 4000;
+
  private:
   void work(int id, unsigned seen);
   void take(int id);

@@ -290,10 +290,10 @@ def test_a_killed_build_is_in_nobodys_way(empty_cache, monkeypatch):
     (half / "lock").touch()
     written = []
 
-    def compile_(name, flags, folder):
-        assert folder.parent == empty_cache and folder != half
-        (folder / f"{name}.so").write_text("whole")
-        written.append(folder)
+    def compile_(library, part, flags):
+        assert library.parent.parent == empty_cache and library.parent != half
+        library.write_text("whole")
+        written.append(library.parent)
 
     monkeypatch.setattr(build, "_compile", compile_)
     library = build.build()

@@ -1,0 +1,351 @@
+"""The compiled training step: a `Segmenter`'s forward, loss, backward and update by `dynroute_kernels.cpu.training`.
+
+Takes a model over: its parameters and statistics become views of flat buffers, which the kernels share with whatever
+reads the model. Gives quarter-size logits and gates with gradients, so that cost, budget, schedule and the losses' sum
+stay where they are. Computes what `Segmenter` computes in training, to rounding, and the same bits for any number of
+threads. Leaves out what `unavailable` names; the eager step has that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import Function, FunctionCtx, once_differentiable
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from dynroute_core.cell import CLOSED, OPEN, CellGate, CellModule, RouteFactors
+from dynroute_core.model import Routing, Segmenter, check_images
+from dynroute_core.space import FINEST_STRIDE, Cell, ModelConfig, Route
+from dynroute_kernels.cpu import build
+from dynroute_kernels.cpu import training as kernels
+
+OPERATIONS = ("sep_conv_3x3", "skip_connect")
+
+
+def unavailable(model: Segmenter, *, processes: int = 1, amp: bool = False) -> str:
+    """What keeps the compiled step from training this model, and that the eager one does; "" where nothing does.
+
+    amp: bfloat16 was asked for.
+    """
+    config, some = model.config, next(model.parameters())
+    for lacks, given, has in (
+        (sorted(config.operations) != sorted(OPERATIONS), f"operations={','.join(config.operations)}", OPERATIONS),
+        (config.stem != "separable", f"stem={config.stem}", ("separable",)),
+        (some.device.type != "cpu", f"device {some.device}", ("cpu",)),
+        (some.dtype not in kernels.DTYPES, f"{some.dtype}", kernels.DTYPES),
+        (processes > 1, f"{processes} processes", ("one",)),
+        (amp, "amp (bfloat16)", ("float32",)),
+    ):
+        if lacks:
+            return f"the compiled step does not have {given}, only {', '.join(map(str, has))}. The eager step has it."
+    lacking = build.missing() if build.built(part=kernels.PART) is None else []
+    return f"the compiled step needs {' and '.join(lacking)}. The eager step does not." if lacking else ""
+
+
+@dataclass(frozen=True)
+class CompiledOutput(Routing):
+    """What a forward pass gives. quarter: logits N×K×h×w of the padded images, before they are enlarged and cropped."""
+
+    quarter: Tensor
+    gates: Mapping[Cell, CellGate]
+    config: ModelConfig
+    size: tuple[int, int]
+
+    @property
+    def logits(self) -> Tensor:
+        """N×K×H×W, made when asked for: the loss does without."""
+        full = F.interpolate(self.quarter, scale_factor=FINEST_STRIDE, mode="bilinear", align_corners=False)
+        return full[..., : self.size[0], : self.size[1]]
+
+
+@dataclass
+class Flat:
+    """A model's parameters and batch norm statistics, each in one buffer; the model's own tensors are views of them.
+
+    Convolutions' weights lie channels last. Tensors begin at whole vectors, and what lies between is 0. counts: batches
+    that each norm has seen.
+    """
+
+    parameters: Tensor
+    statistics: Tensor
+    counts: Tensor
+    firsts: dict[nn.Parameter, int] = field(default_factory=dict)
+    norms: dict[nn.BatchNorm2d, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Flat:
+        parameters = list(model.parameters())
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        dtype = parameters[0].dtype
+        flat = cls(
+            torch.zeros(sum(_aligned(p.numel()) for p in parameters), dtype=dtype, requires_grad=True),
+            torch.zeros(sum(2 * _aligned(norm.num_features) for norm in norms), dtype=dtype),
+            torch.zeros(len(norms), dtype=torch.int64),
+        )
+        at = 0
+        for parameter in parameters:
+            flat.firsts[parameter] = at
+            parameter.data = flat.view(flat.parameters.detach(), parameter).copy_(parameter.detach())
+            at += _aligned(parameter.numel())
+        at = 0
+        for index, norm in enumerate(norms):
+            flat.norms[norm] = at
+            for name in ("running_mean", "running_var"):
+                setattr(norm, name, flat.statistics[at : at + norm.num_features].copy_(getattr(norm, name)))
+                at += _aligned(norm.num_features)
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked = flat.counts[index].copy_(norm.num_batches_tracked)
+        return flat
+
+    def view(self, buffer: Tensor, parameter: nn.Parameter) -> Tensor:
+        """The parameter's part of a buffer that is laid out like `parameters`."""
+        part = buffer[self.firsts[parameter] :][: parameter.numel()]
+        if parameter.dim() != 4:
+            return part.view(parameter.shape)
+        outputs, inputs, height, width = parameter.shape
+        return part.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+
+
+def _aligned(count: int) -> int:
+    return -(-count // kernels.ALIGNMENT) * kernels.ALIGNMENT
+
+
+class CompiledStep:
+    """Trains `model` in its own dtype; call `unavailable` first.
+
+    `step(images)` and `step.cross_entropy(output, labels)` are differentiable once, up to `step.gradient`, the sum
+    since `zero_grad`. A backward pass is of the last forward pass. Raises ValueError and `BuildError` as
+    `kernels.TrainingStep` does.
+    """
+
+    def __init__(self, model: Segmenter) -> None:
+        assert not (reason := unavailable(model)), reason
+        self.model = model
+        self.flat = Flat.of(model)
+        self.momenta = torch.zeros_like(self.flat.parameters, requires_grad=False)
+        self._momenta = {parameter: self.flat.view(self.momenta, parameter) for parameter in self.flat.firsts}
+        self.serial = 0  # of the last forward pass
+        self._steps: dict[tuple[int, int, int], kernels.TrainingStep] = {}
+
+    def __call__(
+        self, images: Tensor, *, route: Route | Sequence[Route] | None = None, route_factors: RouteFactors = "one"
+    ) -> CompiledOutput:
+        """As a `Segmenter` in training: N×3×H×W BGR images, 0..255 → logits and gates. Moves the norms' statistics."""
+        size = check_images(images)
+        step = self.step_for(images)
+        if images.dtype not in (torch.uint8, step.dtype):
+            images = images.to(step.dtype)
+        given = _Given(images, self._forced(route, len(images)), route_factors == "gate", self._drawn(len(images)))
+        quarter, factors, is_open = _Network.apply(self.flat.parameters, self, step, given)
+        space = self.model.space
+        per_cell = factors.split([len(space.paths(cell)) for cell in space.cells], dim=1)
+        states = torch.where(is_open, OPEN, CLOSED).to(torch.uint8).unbind(1)
+        gates = {cell: CellGate(f, s) for cell, f, s in zip(space.cells, per_cell, states, strict=True)}
+        return CompiledOutput(quarter, gates, self.model.config, size)
+
+    def cross_entropy(self, output: CompiledOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The sum of the cross-entropy over pixels whose label is not 255, of the enlarged logits. labels: N×H×W train
+        ids; weights: K, of the classes."""
+        step = self._steps[len(labels), *output.size]
+        return _CrossEntropy.apply(output.quarter, step, labels.to(torch.uint8).contiguous(), weights)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of every parameter, laid out like `flat.parameters`."""
+        found = self.flat.parameters.grad
+        assert found is not None, "no backward pass since zero_grad"
+        return found
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient by the parameters' names."""
+        return {name: self.flat.view(self.gradient, p) for name, p in self.model.named_parameters()}
+
+    def zero_grad(self) -> None:
+        self.flat.parameters.grad = None
+
+    def gradient_norm(self) -> Tensor:
+        """As torch's clip_grad_norm_ gives it: of all parameters together."""
+        return torch.tensor(math.sqrt(kernels.squares(self.gradient)), dtype=self.gradient.dtype)
+
+    def update(self, optimizer: Optimizer, *, clip_norm: float, norm: Tensor) -> None:
+        """One step of SGD with momentum and weight decay, the gradient clipped to `clip_norm`; norm: as it is.
+
+        optimizer: its groups say how, and its state holds the momenta, as after a step of its own.
+        """
+        for parameter, own in self._momenta.items():
+            self._adopt(optimizer, parameter, own)
+        groups = [(group, p) for group in optimizer.param_groups for p in group["params"]]
+        spans = kernels.Spans(
+            firsts=[self.flat.firsts[p] for _, p in groups],
+            counts=[p.numel() for _, p in groups],
+            decays=[group["weight_decay"] for group, _ in groups],
+            rates=[group["lr"] for group, _ in groups],
+        )
+        scale = min(clip_norm / (float(norm) + 1e-6), 1.0)
+        momentum = optimizer.param_groups[0]["momentum"]
+        parameters = self.flat.parameters.detach()
+        kernels.update(parameters, self.gradient, self.momenta, spans, momentum=momentum, scale=scale)
+
+    def _adopt(self, optimizer: Optimizer, parameter: nn.Parameter, own: Tensor) -> None:
+        """Makes the parameter's momentum a view of the flat ones, with the values that a checkpoint may have set."""
+        found = optimizer.state[parameter].get("momentum_buffer")
+        if found is own:
+            return
+        if found is None:
+            own.zero_()
+        else:
+            own.copy_(found)
+        optimizer.state[parameter]["momentum_buffer"] = own
+
+    def step_for(self, images: Tensor) -> kernels.TrainingStep:
+        """The kernels for batches of this shape, made at its first one."""
+        key = len(images), *images.shape[-2:]
+        if key not in self._steps:
+            self._steps[key] = kernels.TrainingStep(self._spec(*key), self.flat.parameters.dtype)
+        return self._steps[key]
+
+    def momentum(self) -> float:
+        """Of the norms' statistics; None, torch's word for a plain average, is 1 / batches seen, this one included."""
+        norm = next(iter(self.flat.norms))
+        return 1.0 / (int(self.flat.counts[0]) + 1) if norm.momentum is None else norm.momentum
+
+    def _forced(self, route: Route | Sequence[Route] | None, count: int) -> Tensor | None:
+        if route is None:
+            return None
+        routes = [frozenset(route)] * count if isinstance(route, Set) else list(route)
+        if len(routes) != count:
+            raise ValueError(f"{len(routes)} routes for {count} images: give one for all, or one per image.")
+        space = self.model.space
+        return torch.tensor([[path in space.check_route(each) for path in space.all_paths] for each in routes])
+
+    def _drawn(self, count: int) -> Tensor | None:
+        """What drop path multiplies each cell's operation by, cells×N: drawn as the eager step draws it."""
+        if self.model.drop_path == 0:
+            return None
+        drop = torch.ones(len(self.model.space.cells), count, dtype=self.flat.parameters.dtype)
+        for row, cell in zip(drop, self.model.space.cells, strict=True):
+            probability = self.model.drop_path * self.model.cell(cell).drop_share
+            if probability > 0:
+                kept = 1 - probability
+                row.copy_((torch.rand(count, 1, 1, 1).flatten() < kept).to(row.dtype) / kept)
+        return drop
+
+    def _spec(self, images: int, height: int, width: int) -> kernels.StepSpec:
+        config, space = self.model.config, self.model.space
+        norm = next(iter(self.flat.norms))
+        parameters, norms = _in_order(self.model)
+        statistics = (self.flat.norms[one] + place * _aligned(one.num_features) for one in norms for place in (0, 1))
+        first, second, third = self.model.get_buffer("pixel_mean").double().flatten().tolist()
+        return kernels.StepSpec(
+            images=images,
+            height=height,
+            width=width,
+            channels=config.channels,
+            stem_channels=config.stem_channels,
+            classes=config.classes,
+            head_scales=space.head_scales,
+            gate=config.gate,
+            cells=tuple(kernels.StepCell(cell.layer, cell.scale, space.paths(cell)) for cell in space.cells),
+            parameters=tuple(self.flat.firsts[parameter] for parameter in parameters),
+            statistics=tuple(statistics),
+            mean=(first, second, third),
+            epsilon=norm.eps,
+        )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a forward pass takes beside the parameters."""
+
+    images: Tensor
+    forced: Tensor | None
+    gate_factors: bool
+    drop: Tensor | None
+
+
+class _Network(Function):
+    """(parameters) → (quarter-size logits N×K×h×w, factors N×P, N×cells which cells are open)."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, parameters: Tensor, owner: CompiledStep, step: kernels.TrainingStep, given: _Given
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = step.forward(
+            given.images,
+            parameters.detach(),
+            owner.flat.statistics,
+            momentum=owner.momentum(),
+            forced=given.forced,
+            gate_factors=given.gate_factors,
+            drop=given.drop,
+        )
+        owner.flat.counts.add_(1)
+        owner.serial += 1
+        ctx.owner, ctx.step, ctx.serial, ctx.size = owner, step, owner.serial, len(parameters)  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(found.open)
+        return found.logits.permute(0, 3, 1, 2), found.factors, found.open
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, logits: Tensor, factors: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        assert ctx.serial == ctx.owner.serial, "another forward pass came between"  # type: ignore[attr-defined]
+        gradient = torch.zeros(ctx.size, dtype=logits.dtype)  # type: ignore[attr-defined]
+        ctx.step.backward(logits.permute(0, 2, 3, 1).contiguous(), factors.contiguous(), gradient)  # type: ignore[attr-defined]
+        return gradient, None, None, None
+
+
+class _CrossEntropy(Function):
+    """Quarter-size logits → the sum of the enlarged logits' cross-entropy."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, quarter: Tensor, step: kernels.TrainingStep, labels: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        loss, ctx.gradient = step.cross_entropy(quarter.permute(0, 2, 3, 1).contiguous(), labels, weights)  # type: ignore[attr-defined]
+        return quarter.new_tensor(loss)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, asked: Tensor) -> tuple[Tensor, None, None, None]:
+        return (ctx.gradient * asked).permute(0, 3, 1, 2), None, None, None  # type: ignore[attr-defined]
+
+
+def _in_order(model: Segmenter) -> tuple[list[nn.Parameter], list[nn.BatchNorm2d]]:
+    """Parameters and norms in the order that the kernels walk them (`csrc/cpu/training/network.h`)."""
+    parameters: list[nn.Parameter] = []
+    norms: list[nn.BatchNorm2d] = []
+    for module in _modules(model):
+        parameters.extend(module.parameters(recurse=False))
+        if isinstance(module, nn.BatchNorm2d):
+            norms.append(module)
+    return parameters, norms
+
+
+def _modules(model: Segmenter) -> Iterator[nn.Module]:
+    yield from _leaves(model.stem)
+    for cell in model.space.cells:
+        yield from _cell_modules(model.cell(cell), model.config)
+    for narrow in model.head.narrow:
+        yield from _leaves(narrow)
+    yield from _leaves(model.head.fuse)
+    yield model.head.predictor
+
+
+def _cell_modules(cell: CellModule, config: ModelConfig) -> Iterator[nn.Module]:
+    yield from _leaves(cell.operations[config.operations.index("sep_conv_3x3")])
+    for path in (cell.up, cell.down):
+        if path is not None:
+            yield from _leaves(path)
+    if cell.gate is not None:
+        yield from _leaves(cell.gate.reduce)
+        yield cell.gate.factors
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """Convolutions and norms inside a module, in forward order."""
+    return (one for one in module.modules() if isinstance(one, (nn.Conv2d, nn.BatchNorm2d)))

@@ -1,0 +1,300 @@
+"""A training step's network in C++: forward, cross-entropy and backward on flat buffers, and the optimizer's update.
+
+Imports torch and nothing of the core. What the passes read, keep and compute again: `csrc/cpu/training/README.md`. The
+same bits for every number of threads and every instruction set.
+
+Shapes: N images of H×W; C' = C·2^scale channels of a cell; K classes; P paths in all; h×w a quarter of the padded H×W.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dynroute_kernels.cache import BuildError
+from dynroute_kernels.cpu import build
+from dynroute_kernels.cpu.network import ISA_VARIABLE
+
+PART = build.Part(
+    "step",
+    ("training/*.cpp", "pool.cpp", "memory.cpp"),
+    ("training/*.h", "pool.h", "memory.h"),
+    ("-ffp-contract=off", "-fno-math-errno"),  # what is fused is written: see simd.h
+)
+PATHS = ("keep", "up", "down")
+GATES = ("none", "full", "small")
+DTYPES = (torch.float32, torch.float64)
+ALIGNMENT = 16  # elements: where tensors begin in a flat buffer; a whole vector of every instruction set
+
+
+@dataclass(frozen=True)
+class StepCell:
+    """A cell and the paths that leave it, in the order of its gate's outputs."""
+
+    layer: int
+    scale: int
+    paths: tuple[Literal["keep", "up", "down"], ...]
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """A network and the batches it is trained on. parameters, statistics: where each tensor begins in its flat buffer,
+    in the order of `csrc/cpu/training/network.h`. mean: of the pixels, BGR. epsilon: of the batch norms."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+    stem_channels: int
+    classes: int
+    head_scales: int
+    gate: Literal["none", "full", "small"]
+    cells: tuple[StepCell, ...]
+    parameters: tuple[int, ...]
+    statistics: tuple[int, ...]
+    mean: tuple[float, float, float]
+    epsilon: float
+
+    @property
+    def path_count(self) -> int:
+        return sum(len(cell.paths) for cell in self.cells)
+
+    @property
+    def quarter(self) -> tuple[int, int]:
+        """h, w: of the logits."""
+        return -(-self.height // 32) * 8, -(-self.width // 32) * 8
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass gives. logits: N×h×w×K; factors: N×P, as applied; open: N×cells, bool."""
+
+    logits: Tensor
+    factors: Tensor
+    open: Tensor
+
+
+class TrainingStep:
+    """`spec` compiled for this processor, in float32 or float64. One batch at a time: `backward` follows its `forward`.
+
+    Raises ValueError for another dtype and where a batch norm would see a single value, `BuildError` where the kernels
+    cannot be compiled or the instruction set named in DYNROUTE_ISA is not to be had.
+    """
+
+    def __init__(self, spec: StepSpec, dtype: torch.dtype) -> None:
+        _require_dtype(dtype)
+        coarsest = spec.quarter[0] // 8, spec.quarter[1] // 8
+        if spec.gate == "small":
+            coarsest = max(coarsest[0] // 4, 1), max(coarsest[1] // 4, 1)
+        if spec.images * coarsest[0] * coarsest[1] < 2:
+            raise ValueError(
+                f"{spec.images} image of {spec.height}x{spec.width} leaves batch norm a single value: give more images."
+            )
+        self.spec, self.dtype, self.isa = spec, dtype, isa()
+        self._library = library()
+        sizes = (
+            *(spec.images, spec.height, spec.width, spec.channels, spec.stem_channels, spec.classes, spec.head_scales),
+            *(GATES.index(spec.gate), len(spec.cells), spec.path_count, len(spec.parameters), len(spec.statistics)),
+        )
+        cells = [
+            number
+            for cell in spec.cells
+            for number in (
+                *(cell.layer, cell.scale),
+                *(cell.paths.index(path) if path in cell.paths else -1 for path in PATHS),
+            )
+        ]
+        self._step = self._library.dynroute_step_create(
+            self.isa.encode(),
+            dtype == torch.float64,
+            *(_integers(values) for values in (sizes, cells, spec.parameters, spec.statistics)),
+            (ctypes.c_double * 3)(*spec.mean),
+            spec.epsilon,
+        )
+        if not self._step:
+            raise RuntimeError(self._library.dynroute_step_error().decode())
+        weakref.finalize(self, self._library.dynroute_step_destroy, self._step)
+
+    @property
+    def bytes(self) -> int:
+        """Of the blocks that hold every map and what threads work with."""
+        return int(self._library.dynroute_step_bytes(self._step))
+
+    def forward(
+        self,
+        images: Tensor,
+        parameters: Tensor,
+        statistics: Tensor,
+        *,
+        momentum: float,
+        forced: Tensor | None = None,
+        gate_factors: bool = False,
+        drop: Tensor | None = None,
+    ) -> Pass:
+        """images: N×3×H×W, uint8 or the dtype, of any strides. statistics: moved towards the batch's by `momentum`.
+
+        forced: N×P, bool, the paths of forced routes; their factors are 1, or the gates'. drop: cells×N, what each
+        cell's operation is multiplied by.
+        """
+        spec = self.spec
+        shape = (spec.images, 3, spec.height, spec.width)
+        if tuple(images.shape) != shape or images.dtype not in (torch.uint8, self.dtype):
+            raise ValueError(
+                f"images {tuple(images.shape)}, {images.dtype}: give {shape}, torch.uint8 or {self.dtype}."
+            )
+        logits = torch.empty(spec.images, *spec.quarter, spec.classes, dtype=self.dtype)
+        factors = torch.empty(spec.images, spec.path_count, dtype=self.dtype)
+        opened = torch.empty(spec.images, len(spec.cells), dtype=torch.bool)
+        self._call(
+            "forward",
+            images.data_ptr(),
+            images.dtype == torch.uint8,
+            _integers(images.stride()),
+            self._flat(parameters),
+            self._flat(statistics),
+            momentum,
+            None if forced is None else _pointer(forced, torch.bool, (spec.images, spec.path_count)),
+            gate_factors,
+            None if drop is None else _pointer(drop, self.dtype, (len(spec.cells), spec.images)),
+            logits.data_ptr(),
+            factors.data_ptr(),
+            opened.data_ptr(),
+        )
+        return Pass(logits, factors, opened)
+
+    def backward(self, logits: Tensor, factors: Tensor | None, gradient: Tensor) -> None:
+        """From the gradients of the last forward's logits and factors to the parameters', written to `gradient`."""
+        spec = self.spec
+        self._call(
+            "backward",
+            _pointer(logits, self.dtype, (spec.images, *spec.quarter, spec.classes)),
+            None if factors is None else _pointer(factors, self.dtype, (spec.images, spec.path_count)),
+            self._flat(gradient),
+        )
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[float, Tensor]:
+        """The sum over pixels of the cross-entropy of the logits (N×h×w×K) enlarged ×4 and cropped, and its gradient.
+
+        labels: N×H×W uint8; 255 is left out. weights: K, of the classes. Raises RuntimeError for other labels.
+        """
+        spec = self.spec
+        gradient = torch.empty_like(logits)
+        loss = ctypes.c_double()
+        self._call(
+            "cross_entropy",
+            _pointer(logits, self.dtype, (spec.images, *spec.quarter, spec.classes)),
+            _pointer(labels, torch.uint8, (spec.images, spec.height, spec.width)),
+            None if weights is None else _pointer(weights, self.dtype, (spec.classes,)),
+            gradient.data_ptr(),
+            ctypes.byref(loss),
+        )
+        return loss.value, gradient
+
+    def _flat(self, values: Tensor) -> int:
+        return _pointer(values, self.dtype, tuple(values.shape[:1]))
+
+    def _call(self, function: str, *arguments: object) -> None:
+        _call(self._library, function, self._step, torch.get_num_threads(), *arguments)
+
+
+def squares(values: Tensor) -> float:
+    """The sum of squares of a vector, in double precision."""
+    found = ctypes.c_double()
+    _call(
+        library(), "squares", isa().encode(), values.dtype == torch.float64, torch.get_num_threads(),
+        _pointer(values, values.dtype, (len(values),)), len(values), ctypes.byref(found),
+    )  # fmt: skip
+    return found.value
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The tensors of a flat buffer: first elements and lengths, each with its weight decay and its learning rate."""
+
+    firsts: Sequence[int]
+    counts: Sequence[int]
+    decays: Sequence[float]
+    rates: Sequence[float]
+
+
+def update(
+    parameters: Tensor, gradient: Tensor, momenta: Tensor, spans: Spans, *, momentum: float, scale: float
+) -> None:
+    """SGD in place: momenta ← momentum·momenta + gradient·scale + decay·parameters; parameters ← … - rate·momenta."""
+    _require_dtype(parameters.dtype)
+    shape, count = tuple(parameters.shape), len(spans.firsts)
+    numbers = [number for pair in zip(spans.firsts, spans.counts, strict=True) for number in pair]
+    _call(
+        library(), "update", isa().encode(), parameters.dtype == torch.float64, torch.get_num_threads(),
+        _integers(numbers), (ctypes.c_double * count)(*spans.decays), (ctypes.c_double * count)(*spans.rates), count,
+        *(_pointer(values, parameters.dtype, shape) for values in (parameters, gradient, momenta)), momentum, scale,
+    )  # fmt: skip
+
+
+def isa() -> str:
+    """The instruction set that runs; raises BuildError where the one named in DYNROUTE_ISA is not to be had."""
+    wanted = os.environ.get(ISA_VARIABLE, "").removesuffix("_bf16")  # the step has no bfloat16: float32's is AVX-512's
+    found = library().dynroute_step_isa(wanted.encode())
+    if found is None:
+        raise BuildError(f"{ISA_VARIABLE}={wanted}: not compiled in, or not in this processor.")
+    return str(found.decode())
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The step's library, compiled if need be, with the types of its functions. Raises BuildError."""
+    loaded = build.load(PART)
+    pointer, integer, long, double = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+    for name, result, arguments in (
+        ("error", ctypes.c_char_p, ()),
+        ("isa", ctypes.c_char_p, (ctypes.c_char_p,)),
+        ("create", pointer, (ctypes.c_char_p, integer, *[pointer] * 5, double)),
+        ("destroy", None, (pointer,)),
+        ("bytes", long, (pointer,)),
+        (
+            "forward",
+            integer,
+            (pointer, integer, pointer, integer, *[pointer] * 3, double, pointer, integer, *[pointer] * 4),
+        ),
+        ("backward", integer, (pointer, integer, *[pointer] * 3)),
+        ("cross_entropy", integer, (pointer, integer, *[pointer] * 5)),
+        ("squares", integer, (ctypes.c_char_p, integer, integer, pointer, long, pointer)),
+        (
+            "update",
+            integer,
+            (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 3, double, double),
+        ),
+    ):
+        function = getattr(loaded, f"dynroute_step_{name}")
+        function.restype, function.argtypes = result, list(arguments)
+    return loaded
+
+
+def _call(library: ctypes.CDLL, function: str, *arguments: object) -> None:
+    if getattr(library, f"dynroute_step_{function}")(*arguments):
+        raise RuntimeError(library.dynroute_step_error().decode())
+
+
+def _integers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _pointer(values: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> int:
+    assert values.dtype == dtype and tuple(values.shape) == shape and values.is_contiguous(), (
+        values.dtype,
+        values.shape,
+    )
+    return values.data_ptr()
+
+
+def _require_dtype(dtype: torch.dtype) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype}: the compiled step has torch.float32 and torch.float64.")

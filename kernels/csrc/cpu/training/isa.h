@@ -1,0 +1,37 @@
+// One instruction set's training step, for float and double. The including file sets ISA_NAME, BYTES, MR_FULL, OUTER_FULL.
+#include "simd.h"
+#include "gemm.h"
+#include "depthwise.h"
+#include "run.h"
+#include "norm.h"
+#include "rows.h"
+#include "pair.h"
+#include "gate.h"
+#include "cell.h"
+#include "stem.h"
+#include "head.h"
+#include "cross_entropy.h"
+#include "network.h"
+#include "update.h"
+
+static Step* make_step(const Shape& shape, bool doubles) {
+  if (doubles) return new Network<double>(shape);
+  return new Network<float>(shape);
+}
+
+static double any_squares(const void* values, int64_t count, bool doubles, int threads) {
+  return doubles ? squares(static_cast<const double*>(values), count, threads)
+                 : squares(static_cast<const float*>(values), count, threads);
+}
+
+static void any_update(const Span* spans, int span_count, void* parameters, const void* gradient, void* momenta,
+                       double momentum, double scale, bool doubles, int threads) {
+  if (doubles)
+    update(spans, span_count, static_cast<double*>(parameters), static_cast<const double*>(gradient),
+           static_cast<double*>(momenta), momentum, scale, threads);
+  else
+    update(spans, span_count, static_cast<float*>(parameters), static_cast<const float*>(gradient),
+           static_cast<float*>(momenta), static_cast<float>(momentum), static_cast<float>(scale), threads);
+}
+
+static const Maker MAKER = {ISA_NAME, make_step, any_squares, any_update};

@@ -1,0 +1,153 @@
+"""The compiled step's update is torch's clipping and SGD; checkpoints fit both steps, and resume to the bit."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, save_snapshot, training_tensors
+from dynroute_core.engine.training import CompiledStep
+from dynroute_core.losses import segmentation_loss
+from dynroute_core.model import Segmenter
+from dynroute_core.train import TrainConfig, make_optimizer
+from dynroute_kernels import build, training
+from support.sample_models import small_config
+from support.training_steps import apart, batch, training_model
+
+pytestmark = pytest.mark.skipif(
+    build.built(part=training.PART) is None and bool(build.missing()),
+    reason=f"not compiled, and no {' nor '.join(build.missing())}",
+)
+
+RECIPE = TrainConfig(lr=0.02, gate_lr_factor=2.5, weight_decay=0.01)
+CONFIG = small_config(layers=3)
+# Rounding of float64, amplified by a few steps of training: each multiplies it by about ten.
+TRAJECTORY = 1e-9
+
+
+class EagerTraining:
+    """torch's own: forward, backward, clipping, SGD."""
+
+    def __init__(self, model: Segmenter, clip: float, parts: int = 1) -> None:
+        self.model, self.clip, self.parts = model, clip, parts
+        self.optimizer = make_optimizer(model, RECIPE)
+        for group in self.optimizer.param_groups:
+            group["lr"] = RECIPE.lr * group["lr_factor"]
+
+    def step(self, number: int) -> float:
+        given = batch_number(number)
+        labelled = (given.labels != 255).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        for images, labels in zip(given.images.chunk(self.parts), given.labels.chunk(self.parts), strict=True):
+            segmentation_loss(self.model(images).logits, labels, labelled=labelled).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        return float(norm)
+
+
+class CompiledTraining(EagerTraining):
+    def __init__(self, model: Segmenter, clip: float, parts: int = 1) -> None:
+        super().__init__(model, clip, parts)
+        self.compiled = CompiledStep(model)
+
+    def step(self, number: int) -> float:
+        given = batch_number(number)
+        labelled = (given.labels != 255).sum()
+        self.compiled.zero_grad()
+        for images, labels in zip(given.images.chunk(self.parts), given.labels.chunk(self.parts), strict=True):
+            (self.compiled.cross_entropy(self.compiled(images), labels) / labelled).backward()
+        norm = self.compiled.gradient_norm()
+        self.compiled.update(self.optimizer, clip_norm=self.clip, norm=norm)
+        return float(norm)
+
+
+def batch_number(number: int):
+    torch.manual_seed(number)
+    return batch(CONFIG, 4, 64, 64)
+
+
+def assert_same_state(ours: EagerTraining, theirs: EagerTraining, tolerance: float) -> None:
+    for name, tensor in training_tensors(theirs.model, theirs.optimizer).items():
+        found = training_tensors(ours.model, ours.optimizer)[name]
+        if tolerance == 0:
+            assert torch.equal(found, tensor), name
+        elif not name.startswith("rng"):
+            assert apart(found, tensor) < tolerance, name
+
+
+@pytest.mark.parametrize("clip", [0.05, 1e9])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_training_is_torchs(clip, parts):
+    """Weights, momenta and statistics after four steps: groups of their own for gates and norms, clipped and not, whole
+    batches and such in parts whose gradients are summed."""
+    model = training_model(CONFIG)
+    theirs, ours = EagerTraining(copy.deepcopy(model), clip, parts), CompiledTraining(model, clip, parts)
+    for number in range(4):
+        norms = theirs.step(number), ours.step(number)
+        assert norms[1] == pytest.approx(norms[0], rel=TRAJECTORY) and (norms[0] > clip) == (clip < 1)
+    assert_same_state(ours, theirs, TRAJECTORY)
+
+
+def saved(training: EagerTraining, path) -> Snapshot:
+    save_snapshot(path, Snapshot(training_tensors(training.model, training.optimizer), {}))
+    return load_snapshot(path)
+
+
+@pytest.mark.parametrize(("first", "second"), [(EagerTraining, CompiledTraining), (CompiledTraining, EagerTraining)])
+def test_checkpoints_go_between_the_two(first, second, tmp_path):
+    whole, before = EagerTraining(training_model(CONFIG), 1.0), first(training_model(CONFIG), 1.0)
+    for number in range(4):
+        whole.step(number)
+    for number in range(2):
+        before.step(number)
+    after = second(training_model(CONFIG, seed=1), 1.0)
+    after.step(7)  # momenta of its own, which the checkpoint replaces
+    restore_training(saved(before, tmp_path / "a"), after.model, after.optimizer)
+    for number in range(2, 4):
+        after.step(number)
+    assert_same_state(after, whole, TRAJECTORY)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_resumes_to_the_bit(dtype, tmp_path):
+    whole, before, after = (CompiledTraining(training_model(CONFIG, dtype, seed=s), 1.0) for s in (0, 0, 1))
+    for number in range(4):
+        whole.step(number)
+    for number in range(2):
+        before.step(number)
+    restore_training(saved(before, tmp_path / "a"), after.model, after.optimizer)
+    for number in range(2, 4):
+        after.step(number)
+    assert_same_state(after, whole, 0)
+
+
+def test_a_checkpoint_without_momenta_starts_them_anew(tmp_path):
+    """As of an iteration 0, whose optimizer has none yet."""
+    fresh, used = CompiledTraining(training_model(CONFIG), 1.0), CompiledTraining(training_model(CONFIG, seed=1), 1.0)
+    snapshot = saved(fresh, tmp_path / "a")
+    used.step(5)
+    restore_training(snapshot, used.model, used.optimizer)
+    for each in (fresh, used):
+        each.step(0)
+    assert_same_state(used, fresh, 0)
+
+
+def test_the_model_stays_a_model():
+    """Its tensors are views of flat buffers: evaluation, copies and a state dict see the trained weights."""
+    training = CompiledTraining(training_model(CONFIG), 1.0)
+    training.step(0)
+    training.model.eval()
+    copied = Segmenter(CONFIG).double().eval()
+    copied.load_state_dict(training.model.state_dict())
+    given = batch_number(1)
+    with torch.inference_mode():
+        theirs, own, anew = (
+            each(given.images).logits for each in (copied, training.model, copy.deepcopy(training.model))
+        )
+    assert apart(own, theirs) < 1e-12 and torch.equal(
+        anew, own
+    )  # weights lie otherwise in memory: sums in another order
+    flat = training.compiled.flat
+    assert all(p.untyped_storage().data_ptr() == flat.parameters.data_ptr() for p in training.model.parameters())
