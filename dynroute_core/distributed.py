@@ -74,7 +74,8 @@ class Team:
         """The sha256 that the leader makes, in hexadecimal, in every process."""
         if self.size == 1:
             return make()
-        told = torch.tensor(list(bytes.fromhex(make())) if self.leads else [0] * 32, dtype=torch.uint8)
+        digest = list(bytes.fromhex(make())) if self.leads else [0] * 32
+        told = torch.tensor(digest, dtype=torch.uint8, device="cpu")
         dist.broadcast(told, 0)
         return bytes(told.tolist()).hex()
 

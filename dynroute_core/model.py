@@ -150,7 +150,8 @@ class Segmenter(nn.Module):
                 }
             )
             self.head = Head(config.channels, config.classes, self.space.head_scales)
-        mean = torch.tensor(PIXEL_MEAN_BGR, dtype=torch.float64)  # rounded to float32, it would stay so in float64
+        device = self.head.predictor.weight.device  # a module's, as torch chooses it: the default one, or meta
+        mean = torch.tensor(PIXEL_MEAN_BGR, dtype=torch.float64, device=device)  # float32 would stay rounded
         self.register_buffer("pixel_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.initialise()
 

@@ -11,7 +11,7 @@ import math
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
 from dynroute_core.distributed import ALONE, Team, require_even, synchronise
-from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, segmentation_loss
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
 from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, SMALL_GATE_SHRINK
+from dynroute_core.step import EagerStep, Step
 from dynroute_core.system.errors import BlockedError, UsageError
 
+StepName = Literal["auto", "eager", "compiled"]
 MOST_CROPS, MOST_STEPS = 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
 
 
@@ -62,6 +64,8 @@ class TrainConfig:
     skip_nonfinite: bool = False
     amp: bool = False  # mixed precision: most operations in bfloat16
     channels_last: bool = True  # weights and images with channels innermost in memory
+    # Who computes a step: "compiled" in C++ on the CPU, "eager" torch, or "auto", compiled where it can.
+    step: StepName = "auto"
     compile: bool = False  # through torch.compile; meant for GPUs: on a CPU it takes minutes and is then slower
     deterministic: bool = True  # torch's deterministic algorithms wherever it has them
     log_every: int = 20  # iterations between two points of the training curve
@@ -173,9 +177,11 @@ class Trainer:
 
     team: the processes that share every batch, each with its own `Team.places`. Losses, gradients, batch norm and
     budget are then the whole batch's, the same in every process and those of one process, to rounding.
+
+    step: who computes, for this model; torch where none is given.
     """
 
-    def __init__(self, model: Segmenter, config: TrainConfig, team: Team = ALONE) -> None:
+    def __init__(self, model: Segmenter, config: TrainConfig, team: Team = ALONE, *, step: Step | None = None) -> None:
         require_even(config.batch, config.accumulate, team.size)
         synchronise(model, team)
         self.model = model
@@ -183,7 +189,7 @@ class Trainer:
         self.team = team
         self.network = team.wrapped(compiled(model) if config.compile else model)
         self.device = next(model.parameters()).device
-        self.precision = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # of images and losses
+        self.step = step or EagerStep(model, self.network, amp=config.amp, channels_last=config.channels_last)
         self.optimizer = make_optimizer(model, config)
         self.iteration = 0
         self.watch = Watch(self.device)
@@ -224,7 +230,7 @@ class Trainer:
         images, labels = self._to_device(batch)
         labelled = self.team.total((labels != IGNORE).sum())
         statistics = [buffer.clone() for buffer in self.model.buffers()] if config.skip_nonfinite else []
-        self.optimizer.zero_grad(set_to_none=True)
+        self.step.zero_grad()
         chunks = list(zip(images.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True))
         parts = []
         for number, chunk in enumerate(chunks, start=1):
@@ -233,7 +239,7 @@ class Trainer:
         segmentation = self.team.total(torch.stack([part.segmentation for part in parts]).sum())
         budget = torch.stack([part.budget for part in parts]).mean()
         loss = segmentation + budget
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm, foreach=True)
+        norm = self.step.clip(config.clip_norm)
         expected = torch.stack([part.expected_macs for part in parts]).mean()
         finite = torch.isfinite(loss + norm)
         if config.skip_nonfinite and not finite:  # waits for the device
@@ -244,7 +250,7 @@ class Trainer:
         self.watch.note(finite, iteration, batch.names)
         if logged or self.device.type == "cpu":
             self.require_finite()
-        self.optimizer.step()
+        self.step.update(self.optimizer)
         confusions = [part.confusion for part in parts if part.confusion is not None]
         confusion = self.team.total(torch.stack(confusions).sum(0)) if confusions else None
         return StepState(iteration, lr, loss, segmentation, budget, expected, confusion)
@@ -252,9 +258,7 @@ class Trainer:
     def _backward(self, images: Tensor, labels: Tensor, labelled: Tensor, *, with_confusion: bool) -> _Part:
         """Adds a part's share of the batch's gradient. labelled: the labelled pixels of the whole batch."""
         config, iteration = self.config, self.iteration
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
-            output = self.network(images)
-        segmentation = segmentation_loss(output.logits.to(self.precision), labels, labelled=labelled)
+        output, segmentation = self.step.losses(images, labels, labelled)
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
         expected = self.team.gathered(cost.expected_macs)
         budget = segmentation.new_zeros(())
@@ -274,10 +278,7 @@ class Trainer:
         self.watch.require()
 
     def _to_device(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        images = batch.images.to(self.device, non_blocking=True).to(self.precision)
-        if self.config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, batch.labels.to(self.device, non_blocking=True)
+        return batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device, non_blocking=True)
 
     def snapshot(self) -> Snapshot:
         """Weights, momentum, random state and counts, as they are between two iterations."""
@@ -299,12 +300,17 @@ class Trainer:
 
 @torch.no_grad()
 def precise_batch_norm(
-    model: Segmenter, batches: Iterator[TrainingBatch], count: int, *, each: Callable[[int], None] | None = None
+    model: Segmenter,
+    batches: Iterator[TrainingBatch],
+    count: int,
+    *,
+    forward: Callable[[Tensor], object] | None = None,
+    each: Callable[[int], None] | None = None,
 ) -> None:
     """Recomputes every batch norm's statistics as the plain average over `count` training batches, without drop path.
 
-    each: called with the number of batches done, after each. Raises NonFiniteLossError where they come out NaN or
-    infinite: every label would be the first class.
+    forward: a forward pass of the model, in place of its own. each: called with the number of batches done, after
+    each. Raises NonFiniteLossError where they come out NaN or infinite: every label would be the first class.
     """
     if count == 0:
         return
@@ -318,7 +324,11 @@ def precise_batch_norm(
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain, cumulative average
     for done in range(count):
-        model(next(batches).images.to(device, non_blocking=True).float())
+        images = next(batches).images.to(device, non_blocking=True)
+        if forward is None:
+            model(images.float())
+        else:
+            forward(images)
         if each is not None:
             each(done + 1)
     for norm, momentum in zip(norms, momenta, strict=True):

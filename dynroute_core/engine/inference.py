@@ -9,9 +9,7 @@ backend's business (`backend.py`); this file checks, loops and assembles.
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Sequence, Set
-from functools import cache
 from typing import get_args
 
 import torch
@@ -30,6 +28,7 @@ from dynroute_core.engine.backend import (
 from dynroute_core.evaluate import BackendName
 from dynroute_core.model import RoutingOutput, Segmentation, Segmenter, check_images
 from dynroute_core.space import Cell, Route
+from dynroute_core.system.machine import say_once
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 COMPILED = {"native": "cpu", "cuda": "cuda"}  # the compiled backends, each with the device it is for
@@ -138,7 +137,7 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
             if compiled is not None:
                 return _loader(compiled)(folded(model, dtype), dtype)
         except BackendUnavailableError as error:
-            _say_once(f"engine: plain torch instead of the {compiled} backend: {error}")
+            say_once(f"engine: plain torch instead of the {compiled} backend: {error}")
         return torch_backend.load(folded(model, dtype), dtype)
     if COMPILED[backend] != device:
         raise BackendUnavailableError(
@@ -155,8 +154,3 @@ def _loader(name: str) -> Loader:
     except ModuleNotFoundError as error:
         raise BackendUnavailableError(f"{error.name} is not installed here. Give backend='torch'.") from error
     return load
-
-
-@cache
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -9,8 +9,8 @@ threads. Leaves out what `unavailable` names; the eager step has that.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,15 @@ from torch.autograd.function import Function, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from dynroute_core.cell import CLOSED, OPEN, CellGate, CellModule, RouteFactors
+from dynroute_core.cell import CLOSED, OPEN, CellGate, RouteFactors
+from dynroute_core.distributed import ALONE, Team
+from dynroute_core.engine.flat import Flat, aligned, in_order
 from dynroute_core.model import Routing, Segmenter, check_images
 from dynroute_core.space import FINEST_STRIDE, Cell, ModelConfig, Route
+from dynroute_core.step import Step
+from dynroute_core.system.errors import UsageError
+from dynroute_core.system.machine import say_once
+from dynroute_core.train import TrainConfig
 from dynroute_kernels.cpu import build
 from dynroute_kernels.cpu import training as kernels
 
@@ -61,58 +67,6 @@ class CompiledOutput(Routing):
         """N×K×H×W, made when asked for: the loss does without."""
         full = F.interpolate(self.quarter, scale_factor=FINEST_STRIDE, mode="bilinear", align_corners=False)
         return full[..., : self.size[0], : self.size[1]]
-
-
-@dataclass
-class Flat:
-    """A model's parameters and batch norm statistics, each in one buffer; the model's own tensors are views of them.
-
-    Convolutions' weights lie channels last. Tensors begin at whole vectors, and what lies between is 0. counts: batches
-    that each norm has seen.
-    """
-
-    parameters: Tensor
-    statistics: Tensor
-    counts: Tensor
-    firsts: dict[nn.Parameter, int] = field(default_factory=dict)
-    norms: dict[nn.BatchNorm2d, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Flat:
-        parameters = list(model.parameters())
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        dtype = parameters[0].dtype
-        flat = cls(
-            torch.zeros(sum(_aligned(p.numel()) for p in parameters), dtype=dtype, requires_grad=True),
-            torch.zeros(sum(2 * _aligned(norm.num_features) for norm in norms), dtype=dtype),
-            torch.zeros(len(norms), dtype=torch.int64),
-        )
-        at = 0
-        for parameter in parameters:
-            flat.firsts[parameter] = at
-            parameter.data = flat.view(flat.parameters.detach(), parameter).copy_(parameter.detach())
-            at += _aligned(parameter.numel())
-        at = 0
-        for index, norm in enumerate(norms):
-            flat.norms[norm] = at
-            for name in ("running_mean", "running_var"):
-                setattr(norm, name, flat.statistics[at : at + norm.num_features].copy_(getattr(norm, name)))
-                at += _aligned(norm.num_features)
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked = flat.counts[index].copy_(norm.num_batches_tracked)
-        return flat
-
-    def view(self, buffer: Tensor, parameter: nn.Parameter) -> Tensor:
-        """The parameter's part of a buffer that is laid out like `parameters`."""
-        part = buffer[self.firsts[parameter] :][: parameter.numel()]
-        if parameter.dim() != 4:
-            return part.view(parameter.shape)
-        outputs, inputs, height, width = parameter.shape
-        return part.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
-
-
-def _aligned(count: int) -> int:
-    return -(-count // kernels.ALIGNMENT) * kernels.ALIGNMENT
 
 
 class CompiledStep:
@@ -170,7 +124,7 @@ class CompiledStep:
 
     def gradient_norm(self) -> Tensor:
         """As torch's clip_grad_norm_ gives it: of all parameters together."""
-        return torch.tensor(math.sqrt(kernels.squares(self.gradient)), dtype=self.gradient.dtype)
+        return torch.tensor(math.sqrt(kernels.squares(self.gradient)), dtype=self.gradient.dtype, device="cpu")
 
     def update(self, optimizer: Optimizer, *, clip_norm: float, norm: Tensor) -> None:
         """One step of SGD with momentum and weight decay, the gradient clipped to `clip_norm`; norm: as it is.
@@ -221,25 +175,27 @@ class CompiledStep:
         if len(routes) != count:
             raise ValueError(f"{len(routes)} routes for {count} images: give one for all, or one per image.")
         space = self.model.space
-        return torch.tensor([[path in space.check_route(each) for path in space.all_paths] for each in routes])
+        opened = [[path in space.check_route(each) for path in space.all_paths] for each in routes]
+        return torch.tensor(opened, dtype=torch.bool, device="cpu")
 
     def _drawn(self, count: int) -> Tensor | None:
         """What drop path multiplies each cell's operation by, cells×N: drawn as the eager step draws it."""
         if self.model.drop_path == 0:
             return None
-        drop = torch.ones(len(self.model.space.cells), count, dtype=self.flat.parameters.dtype)
+        drop = torch.ones(len(self.model.space.cells), count, dtype=self.flat.parameters.dtype, device="cpu")
         for row, cell in zip(drop, self.model.space.cells, strict=True):
             probability = self.model.drop_path * self.model.cell(cell).drop_share
             if probability > 0:
                 kept = 1 - probability
-                row.copy_((torch.rand(count, 1, 1, 1).flatten() < kept).to(row.dtype) / kept)
+                drawn = torch.rand(count, 1, 1, 1, dtype=torch.float32, device="cpu").flatten()
+                row.copy_((drawn < kept).to(row.dtype) / kept)
         return drop
 
     def _spec(self, images: int, height: int, width: int) -> kernels.StepSpec:
         config, space = self.model.config, self.model.space
         norm = next(iter(self.flat.norms))
-        parameters, norms = _in_order(self.model)
-        statistics = (self.flat.norms[one] + place * _aligned(one.num_features) for one in norms for place in (0, 1))
+        parameters, norms = in_order(self.model)
+        statistics = (self.flat.norms[one] + place * aligned(one.num_features) for one in norms for place in (0, 1))
         first, second, third = self.model.get_buffer("pixel_mean").double().flatten().tolist()
         return kernels.StepSpec(
             images=images,
@@ -256,6 +212,53 @@ class CompiledStep:
             mean=(first, second, third),
             epsilon=norm.eps,
         )
+
+
+class CompiledTrainingStep:
+    """A `CompiledStep` as the trainer asks for it (`step.py`)."""
+
+    name = "compiled"
+
+    def __init__(self, model: Segmenter) -> None:
+        self._step = CompiledStep(model)
+        self._most, self._norm = math.inf, torch.zeros((), dtype=torch.float32, device="cpu")
+
+    def forward(self, images: Tensor) -> CompiledOutput:
+        return self._step(images)
+
+    def losses(self, images: Tensor, labels: Tensor, labelled: Tensor) -> tuple[CompiledOutput, Tensor]:
+        output = self._step(images)
+        return output, self._step.cross_entropy(output, labels) / labelled.clamp(min=1)
+
+    def zero_grad(self) -> None:
+        self._step.zero_grad()
+
+    def clip(self, most: float) -> Tensor:
+        self._most, self._norm = most, self._step.gradient_norm()
+        return self._norm
+
+    def update(self, optimizer: Optimizer) -> None:
+        self._step.update(optimizer, clip_norm=self._most, norm=self._norm)
+
+
+def training_step(model: Segmenter, config: TrainConfig, team: Team = ALONE) -> Step | None:
+    """The compiled step of a run, None for torch's own.
+
+    Raises UsageError where `train.step=compiled` asks for what it does not have. `auto` says once, on standard error,
+    why a run on the CPU is eager.
+    """
+    if config.step == "eager":
+        return None
+    reason = unavailable(model, processes=team.size, amp=config.amp)
+    if not reason and config.compile:
+        reason = "torch.compile compiles the eager step."
+    if not reason:
+        return CompiledTrainingStep(model)
+    if config.step == "compiled":
+        raise UsageError(f"train.step=compiled: {reason} Give train.step=eager, or auto.")
+    if next(model.parameters()).device.type == "cpu":
+        say_once(f"train.step=auto is eager here: {reason}")
+    return None
 
 
 @dataclass(frozen=True)
@@ -294,7 +297,7 @@ class _Network(Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, logits: Tensor, factors: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         assert ctx.serial == ctx.owner.serial, "another forward pass came between"  # type: ignore[attr-defined]
-        gradient = torch.zeros(ctx.size, dtype=logits.dtype)  # type: ignore[attr-defined]
+        gradient = torch.zeros(ctx.size, dtype=logits.dtype, device="cpu")  # type: ignore[attr-defined]
         ctx.step.backward(logits.permute(0, 2, 3, 1).contiguous(), factors.contiguous(), gradient)  # type: ignore[attr-defined]
         return gradient, None, None, None
 
@@ -313,39 +316,3 @@ class _CrossEntropy(Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, asked: Tensor) -> tuple[Tensor, None, None, None]:
         return (ctx.gradient * asked).permute(0, 3, 1, 2), None, None, None  # type: ignore[attr-defined]
-
-
-def _in_order(model: Segmenter) -> tuple[list[nn.Parameter], list[nn.BatchNorm2d]]:
-    """Parameters and norms in the order that the kernels walk them (`csrc/cpu/training/network.h`)."""
-    parameters: list[nn.Parameter] = []
-    norms: list[nn.BatchNorm2d] = []
-    for module in _modules(model):
-        parameters.extend(module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d):
-            norms.append(module)
-    return parameters, norms
-
-
-def _modules(model: Segmenter) -> Iterator[nn.Module]:
-    yield from _leaves(model.stem)
-    for cell in model.space.cells:
-        yield from _cell_modules(model.cell(cell), model.config)
-    for narrow in model.head.narrow:
-        yield from _leaves(narrow)
-    yield from _leaves(model.head.fuse)
-    yield model.head.predictor
-
-
-def _cell_modules(cell: CellModule, config: ModelConfig) -> Iterator[nn.Module]:
-    yield from _leaves(cell.operations[config.operations.index("sep_conv_3x3")])
-    for path in (cell.up, cell.down):
-        if path is not None:
-            yield from _leaves(path)
-    if cell.gate is not None:
-        yield from _leaves(cell.gate.reduce)
-        yield cell.gate.factors
-
-
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    """Convolutions and norms inside a module, in forward order."""
-    return (one for one in module.modules() if isinstance(one, (nn.Conv2d, nn.BatchNorm2d)))

@@ -19,6 +19,7 @@ from dynroute_core.checkpoint import Snapshot, Weights, load_snapshot, save_snap
 from dynroute_core.data.loader import eval_samples
 from dynroute_core.distributed import Team
 from dynroute_core.engine.inference import InferenceEngine
+from dynroute_core.engine.training import training_step
 from dynroute_core.evaluate import Evaluation, Predictor, collected, evaluate, predictor
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
@@ -78,7 +79,8 @@ class Attempt:
         self.model = self.model.to(device)
         if experiment.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.trainer = Trainer(self.model, experiment.train, team)
+        step = training_step(self.model, experiment.train, team)
+        self.trainer = Trainer(self.model, experiment.train, team, step=step)
         self.meter = Meter(experiment.model.classes, experiment.train.iterations, device)
         self.points: list[CurvePoint] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -192,6 +194,7 @@ class Attempt:
             self.model,
             self._batches(first, first + count),  # type: ignore[arg-type]
             count,
+            forward=self.trainer.step.forward,
             each=lambda done: self.say(RunProgress("precise_bn", done, count, "batch norm statistics")),
         )
         self._add_seconds("precise_bn_s", time.perf_counter() - begin)
@@ -220,6 +223,7 @@ class Attempt:
             resumed_at=tuple(self.resumed_at),
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             skipped=self.trainer.watch.skipped,
+            step=self.trainer.step.name,
         )
 
     def _add_seconds(self, name: str, seconds: float) -> None:

@@ -76,7 +76,8 @@ class Durations:
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
-    (iterations 0: given weights). resumed_at: where it was taken up again. skipped: non-finite batches left out."""
+    (iterations 0: given weights). resumed_at: where it was taken up again. skipped: non-finite batches left out. step:
+    who computed it, "eager" or "compiled"; null in records older than the choice."""
 
     iterations: int
     final_loss: float | None
@@ -84,6 +85,7 @@ class TrainingFacts:
     resumed_at: tuple[int, ...]
     parameters: int
     skipped: int = 0
+    step: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,3 +81,9 @@ def keep_freed_memory() -> bool:
 def is_terminal() -> bool:
     """Whether a person watches standard error."""
     return sys.stderr.isatty()
+
+
+@cache
+def say_once(text: str) -> None:
+    """Says it on standard error, the first time that it is to be said."""
+    print(text, file=sys.stderr)

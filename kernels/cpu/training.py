@@ -150,9 +150,9 @@ class TrainingStep:
             raise ValueError(
                 f"images {tuple(images.shape)}, {images.dtype}: give {shape}, torch.uint8 or {self.dtype}."
             )
-        logits = torch.empty(spec.images, *spec.quarter, spec.classes, dtype=self.dtype)
-        factors = torch.empty(spec.images, spec.path_count, dtype=self.dtype)
-        opened = torch.empty(spec.images, len(spec.cells), dtype=torch.bool)
+        logits = torch.empty(spec.images, *spec.quarter, spec.classes, dtype=self.dtype, device="cpu")
+        factors = torch.empty(spec.images, spec.path_count, dtype=self.dtype, device="cpu")
+        opened = torch.empty(spec.images, len(spec.cells), dtype=torch.bool, device="cpu")
         self._call(
             "forward",
             images.data_ptr(),

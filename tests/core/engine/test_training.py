@@ -13,7 +13,8 @@ from dynroute_core.cell import CLOSED, OPEN, Gate
 from dynroute_core.engine.training import CompiledStep, unavailable
 from dynroute_core.model import Segmenter
 from dynroute_core.space import INITIAL, Cell, ModelConfig
-from dynroute_kernels import BuildError, build, training
+from dynroute_kernels import BuildError
+from dynroute_kernels.cpu import build, training
 from support.sample_models import images, shaken, small_config
 from support.training_steps import Batch, apart, assert_same, batch, compiled, eager, training_model
 

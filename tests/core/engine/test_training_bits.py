@@ -15,7 +15,7 @@ from torch import Tensor
 from dynroute_core.engine.training import CompiledStep
 from dynroute_core.space import ModelConfig
 from dynroute_core.train import TrainConfig, make_optimizer
-from dynroute_kernels import build, training
+from dynroute_kernels.cpu import build, training
 from support.sample_models import small_config
 from support.training_steps import apart, batch, compiled, eager, training_model
 

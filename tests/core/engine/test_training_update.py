@@ -12,7 +12,7 @@ from dynroute_core.engine.training import CompiledStep
 from dynroute_core.losses import segmentation_loss
 from dynroute_core.model import Segmenter
 from dynroute_core.train import TrainConfig, make_optimizer
-from dynroute_kernels import build, training
+from dynroute_kernels.cpu import build, training
 from support.sample_models import small_config
 from support.training_steps import apart, batch, training_model
 

@@ -214,7 +214,7 @@ def test_a_batch_left_out_leaves_weights_momentum_and_statistics(monkeypatch):
     before = {name: tensor.clone() for name, tensor in training_tensors(model, trainer.optimizer).items()}
     assert any("running_mean" in name for name in before) and any(name.startswith("momentum/") for name in before)
     with monkeypatch.context() as patched:
-        patched.setattr("dynroute_core.train.segmentation_loss", lambda logits, *_, **__: logits.sum() * math.nan)
+        patched.setattr("dynroute_core.step.segmentation_loss", lambda logits, *_, **__: logits.sum() * math.nan)
         state = next(steps)
     assert (state.skipped, state.confusion) == (("a1", "b1"), None)
     for name, tensor in training_tensors(model, trainer.optimizer).items():
