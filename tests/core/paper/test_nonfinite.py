@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from dynroute_core import train
+from dynroute_core.engine.training import CompiledTrainingStep
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError, Watch
 from dynroute_core.runs.pipeline import RunProgress, run
 from dynroute_core.runs.record import CHECKPOINT, read_curve, read_record, write_record
+from dynroute_core.step import EagerStep
 from dynroute_core.system.errors import EXIT_FAILED
 from support.sample_records import sample_record
 from support.sample_tiny_runs import TINY, StopHere, assert_same_run
@@ -26,18 +29,22 @@ SKIPPING = replace(ROW, train=replace(ROW.train, skip_nonfinite=True))
 def poison(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Iterations whose loss is NaN. Found by the schedule's learning rate, so that it holds after a resumption too."""
     poisoned: list[int] = []
-    loss, rate, now = train.segmentation_loss, train.learning_rate, [0]
+    rate, now = train.learning_rate, [0]
 
     def learning_rate(config: train.TrainConfig, iteration: int) -> float:
         now[0] = iteration
         return rate(config, iteration)
 
-    def segmentation_loss(*given: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
-        found = loss(*given, labelled=labelled)
-        return found * float("nan") if now[0] in poisoned else found
+    def poisoning(losses: Callable[..., tuple[object, torch.Tensor]]) -> Callable[..., tuple[object, torch.Tensor]]:
+        def wrapped(*given: object) -> tuple[object, torch.Tensor]:
+            output, found = losses(*given)
+            return output, found * float("nan") if now[0] in poisoned else found
+
+        return wrapped
 
     monkeypatch.setattr(train, "learning_rate", learning_rate)
-    monkeypatch.setattr(train, "segmentation_loss", segmentation_loss)
+    for kind in (EagerStep, CompiledTrainingStep):  # whichever this machine has
+        monkeypatch.setattr(kind, "losses", poisoning(kind.losses))
     return poisoned
 
 
