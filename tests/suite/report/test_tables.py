@@ -63,7 +63,7 @@ def test_the_published_protocol_gives_differences(record: Record) -> None:
 
 
 def test_a_row_named_after_weights_that_it_did_not_start_from_says_so(record: Record) -> None:
-    alone = replace(record, row="dynamic-raw-imagenet")
+    alone = replace(record, row="dynamic-raw-imagenet", config=record.config | {"row": "dynamic-raw-imagenet"})
     begun = replace(alone, config=alone.config | {"weights": {"file": "backbone.safetensors", "use": "start"}})
     for run, marked in ((record, False), (alone, True), (begun, False)):
         assert ("from scratch" in protocol(run)) is marked
