@@ -46,7 +46,7 @@ from dynroute_core.weights.files import save_weights
 from dynroute_suite.pretraining.photographs import Labelled, TrainPhotographs, ValPhotographs, collate, open_folder
 
 BACKBONE, RESULT = "backbone.safetensors", "pretrain.json"
-Report = Callable[[int, int, float], None]  # iterations done, of how many, the loss
+StepReport = Callable[[int, int, float], None]  # iterations done, of how many, the loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ class _Pretraining:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise BlockedError(f"{path} is incomplete ({error}). Delete it to start anew.") from error
 
-    def finish(self, report: Report, signals: Signals) -> Pretrained:
+    def finish(self, report: StepReport, signals: Signals) -> Pretrained:
         signals.hold()
         for loss in self.steps():
             report(self.iteration, self.iterations, loss)
@@ -262,7 +262,7 @@ def pretrain(
     data: Path,
     out: Path,
     device: str = "auto",
-    report: Report = lambda done, total, loss: None,
+    report: StepReport = lambda done, total, loss: None,
 ) -> Pretrained:
     """Trains a backbone and writes it, with what it was trained on, to `out`; goes on where a checkpoint lies there.
 

@@ -101,13 +101,13 @@ def test_a_job_that_comes_no_further_is_not_put_back_for_ever(tmp_path: Path) ->
     work = RowJob(commands=(command,), here=str(tmp_path), patience_s=1.0)
     job._times_at_start.clear()
     for start in range(1, job.MAX_IDLE):
-        again_ = work.checkpoint()
-        assert again_ is not None
-        work = again_.function
+        back = work.checkpoint()
+        assert back is not None
+        work = back.function
         assert work.idle == start
     checkpoint.touch()
-    again_ = work.checkpoint()
-    assert again_ is not None and again_.function.idle == 0, "it came further"
+    back = work.checkpoint()
+    assert back is not None and back.function.idle == 0, "it came further"
     checkpoint.unlink()
     assert work.checkpoint() is None
     assert "more time" in json.loads((tmp_path / "answer.json").read_text())["message"]
