@@ -1,9 +1,9 @@
 """Several processes that train one network: who does what, what they tell each other, and batch norm over all of them.
 
-Takes the process group that the elastic agent's workers join; gives a `Team`. N processes see exactly the batch of
-one: sample places, drop path and data order are functions of the place in the whole batch, and every sum that a formula
-takes over the batch is taken over all processes. What is left is rounding, because sums come in another order. `ALONE`,
-a team of one, communicates nothing and changes no bit.
+Takes the process group that the elastic agent's workers join (`workers/agent.py`); gives a `Team`. N processes see
+exactly the batch of one: sample places, drop path and data order are functions of the place in the whole batch, and
+every sum that a formula takes over the batch is taken over all processes. What is left is rounding, because sums come
+in another order. `ALONE`, a team of one, communicates nothing and changes no bit.
 
 Between processes go tensors alone, nothing pickled. Leaves out starting, watching and restarting them.
 """

@@ -51,7 +51,7 @@ def run(
     team: Team = ALONE,
 ) -> FinishedRun:
     """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
-    team: the processes that call this together, of which the first alone writes files.
+    team: the processes that call this together, of which the first alone writes files (`workers.agent` starts them).
 
     Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
     NonFiniteLossError, and KeyboardInterrupt on SIGINT and SIGTERM, after writing a checkpoint.

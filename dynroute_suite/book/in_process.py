@@ -1,8 +1,7 @@
 """A papermill engine that runs a notebook in this process, for pages that only read what a run left.
 
 Starting a kernel and importing torch takes seconds per page; the book has dozens of pages and trusts its own
-templates. Runs of rows go through a kernel of their own (`dynroute_suite/notebook/`), where a crash is a result like
-any other.
+templates. Runs of rows go through a kernel of their own (`notebook/`), where a crash is a result like any other.
 """
 
 from __future__ import annotations
