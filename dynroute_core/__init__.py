@@ -17,7 +17,7 @@ _HOME = {
     "ROWS": "experiments",
     "Cell": "space",
     "Experiment": "experiments",
-    "InferenceEngine": "engine",
+    "InferenceEngine": "engine.inference",
     "ModelConfig": "space",
     "Route": "space",
     "RoutingOutput": "model",

@@ -8,27 +8,28 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record
 from dynroute_suite.report import markup
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import changed_settings, is_comparable, is_without_its_weights
-from dynroute_suite.report.failures import LOG, Failure, read_failure
+from dynroute_suite.report.failures import LOG, FailedRun
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent
-from dynroute_suite.report.results import Committed, failures_of, records_of
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import commands, needs, row_state
 from dynroute_suite.report.tables import escape_markdown
 
 NO_NUMBERS = Published("", None, None, None, None)
 
 
-def overview(row: str) -> str:
+def overview(row: str, results: Results) -> str:
     """The head of a row's page, in Markdown."""
-    state = row_state(row)
+    state = row_state(row, results)
     parts = [f"<span class='dr-state dr-{state.kind}'>{state.sign} {escape_markdown(state.meaning)}</span>"]
-    found = records_of(row)
+    found = results.of_row(row)
     parts.append(_numbers(row, found))
     note = PUBLISHED.get(row, NO_NUMBERS).note
     parts += [note] if note else []
     if not any(is_comparable(one.record) for one in found):
         parts.append(_not_run(row))
-    parts += [failure_section(read_failure(folder)) for folder in failures_of(row)]
+    parts += [_failure_section(failure) for failure in results.failures_of(row)]
     return "\n\n".join(parts)
 
 
@@ -97,7 +98,7 @@ def _not_run(row: str) -> str:
     )
 
 
-def failure_section(failure: Failure) -> str:
+def _failure_section(failure: FailedRun) -> str:
     """A failed run: what happened, what to do, the cell, the trace and the log's end."""
     home = f"/records/{quote(failure.folder.parent.name)}/{quote(failure.folder.name)}/"
     what = "Blocked" if failure.blocked else "Failed"

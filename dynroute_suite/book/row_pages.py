@@ -23,7 +23,8 @@ from dynroute_suite.book import in_process as engine
 from dynroute_suite.book.row_head import downloads, overview
 from dynroute_suite.notebook import document as notebook
 from dynroute_suite.notebook import row as rows
-from dynroute_suite.report.results import Committed, records_of
+from dynroute_suite.report.committed import Committed
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.tables import escape_markdown
 
 NEEDS_RECORD = "needs-record"
@@ -32,18 +33,18 @@ NOT_SHOWN = ("title", "run-text")
 HIDDEN = {notebook.INJECTED, "parameters"}
 
 
-def write_row_pages(folder: Path) -> None:
+def write_row_pages(folder: Path, results: Results) -> None:
     """Writes `folder/ROW.ipynb` for every row. Raises DynrouteError where the notebook does not run to its end."""
     engine.register()
     folder.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
-        write_whole(folder / f"{row}.ipynb", row_page(row))
+        write_whole(folder / f"{row}.ipynb", row_page(row, results))
 
 
-def row_page(row: str) -> bytes:
+def row_page(row: str, results: Results) -> bytes:
     """One row's page as a notebook."""
-    cells = [_markdown("head", f"# {ROWS[row].title}"), _markdown("overview", overview(row))]
-    found = records_of(row)
+    cells = [_markdown("head", f"# {ROWS[row].title}"), _markdown("overview", overview(row, results))]
+    found = results.of_row(row)
     for one in found:
         name = one.folder.name
         cells.append(_markdown(f"{name}-head", f"## {_heading(one)}\n\n{downloads(one)}"))

@@ -97,8 +97,8 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
 def seeds_text(records: Sequence[Record]) -> str:
     """A line per setting of which there are several seeds; "" where there is none. The spread is the standard deviation
     (n − 1): it says nothing of the images."""
+    from dynroute_suite.report.committed import Committed
     from dynroute_suite.report.numbers import gmacs, percent, significant
-    from dynroute_suite.report.results import Committed
     from dynroute_suite.report.seeds import by_setting
 
     lines = [["row", "profile", "data", "n", "mIoU %", "spread", "GFLOPs paper", "spread", "seeds"]]

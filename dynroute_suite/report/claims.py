@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dynroute_core.runs.record import Record
+from dynroute_suite.report.bootstrap import paired
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.flow import experiment_of, open_names
 from dynroute_suite.report.numbers import gmacs, percent, share_text, signed
 from dynroute_suite.report.relations import Relation, small_things_relation
-from dynroute_suite.report.results import Committed
-from dynroute_suite.report.routed_runs import Run
-from dynroute_suite.report.seeds import compare
+from dynroute_suite.report.routed_runs import RoutedRun
 
 BUDGETED = ("dynamic-a", "dynamic-b", "dynamic-c")
 BY_COST = ("dynamic-a", "dynamic-c", "dynamic-raw")  # the cheapest first, says the paper
@@ -126,7 +126,7 @@ def _rivalries(runs: Sequence[Committed]) -> Iterable[Check]:
 def _rivalry(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
     mean, other = (statistics.fmean(one.record.metrics.miou_percent for one in runs) for runs in (own, rival))
     costs = [gmacs(statistics.fmean(_cost(one.record) for one in runs)) for runs in (own, rival)]
-    difference = compare(own[0], rival[0])
+    difference = paired(own[0], rival[0])
     told = (
         f"{percent(mean)} against {percent(other)} mIoU at {costs[0]} and {costs[1]} GFLOPs; first seeds "
         f"{signed(difference.points)} [{signed(difference.low)}, {signed(difference.high)}]"
@@ -137,7 +137,7 @@ def _rivalry(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
 
 def _routes(runs: Sequence[Committed]) -> Iterable[Check]:
     for row in BUDGETED:
-        found = [Run.of(one) for one in _of(runs, row)]
+        found = [RoutedRun.of(one) for one in _of(runs, row)]
         if not found:
             yield Check(f"{row}: routes differ, cost follows the picture", "no run", None)
         for run in found:
@@ -146,7 +146,7 @@ def _routes(runs: Sequence[Committed]) -> Iterable[Check]:
             yield _follows(row, [(run.record.seed, small_things_relation(run)) for run in found])
 
 
-def _apart(run: Run) -> Check:
+def _apart(run: RoutedRun) -> Check:
     taken = collections.Counter(open_names(run.routes, image) for image in run.routes.images)
     share = 1 - taken.most_common(1)[0][1] / len(run.routes.images)
     what = f"{run.record.row}, seed {run.record.seed}: at least {share_text(APART)} of images off the commonest route"

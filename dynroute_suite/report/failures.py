@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.files import read_file
-from dynroute_suite.report.results import FAILED
 
+FAILED = "failed.ipynb"
 LOG, LOG_LINES = "log.txt", 30
 TRACE_LINES = 80
 _FAILURE_CELL = re.compile(r"\*\*This run did not finish: ([^\n]*?)\.\*\*[^\n]*\n(.*)", re.DOTALL)
@@ -32,7 +32,7 @@ _NEXT = {
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedRun:
     """How a run ended. name, message: the error. source: the cell that raised it, "" where none did."""
 
     folder: Path
@@ -55,7 +55,7 @@ class Failure:
         )
 
 
-def read_failure(folder: Path) -> Failure:
+def read_failure(folder: Path) -> FailedRun:
     """The failure in a run's folder. Raises BlockedError where `failed.ipynb` is no notebook."""
     path = folder / FAILED
     try:
@@ -66,7 +66,7 @@ def read_failure(folder: Path) -> Failure:
         raise BlockedError(f"{path} is no whole notebook ({error}): delete its folder, run the row again.") from error
     log = folder / LOG
     lines = plain(read_file(log).decode(errors="replace")).splitlines() if log.exists() else []
-    return Failure(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))
+    return FailedRun(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Mapping
+
+import papermill
 
 from dynroute_core.runs import record
 from dynroute_core.system.provenance import SourceFacts
@@ -36,8 +37,6 @@ _SCHEMA = (
 
 def parameters() -> str:
     """Every notebook's parameters, read from its own parameters cell."""
-    import papermill
-
     parts = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -81,10 +80,3 @@ def command_line() -> str:
         env=os.environ | {"COLUMNS": "88", "NO_COLOR": "1"},
     )
     return markup.block(done.stdout.rstrip())
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "parameters": parameters,
-    "schema": schema,
-    "command_line": command_line,
-}

@@ -8,8 +8,11 @@ from statistics import fmean
 import pytest
 
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, read_curve, read_record, read_routes
-from dynroute_suite.report.results import committed
+from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.seeds import Seeds, by_setting
+from support.sample_records import sample_record
+from support.sample_runs import sample_runs, write_run
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob(f"*/*/{RECORD}"))
@@ -62,5 +65,40 @@ def test_a_committed_record(folder):
 
 def test_the_readme_says_what_the_records_say():
     readme = (ROOT / "README.md").read_text()
-    missing = [line for same in by_setting(committed()) if (line := readme_line(same)) not in readme]
+    missing = [line for same in by_setting(Results().committed) if (line := readme_line(same)) not in readme]
     assert not missing, "\n" + "\n".join(missing)
+
+
+def test_a_broken_record_is_named(tmp_path):
+    folder = tmp_path / "dynamic-a" / "demo-streets-seed0"
+    folder.mkdir(parents=True)
+    (folder / RECORD).write_text("{}")
+    with pytest.raises(BlockedError, match=RECORD):
+        _ = Results(tmp_path).committed
+
+
+def test_every_record_is_read_once(tmp_path, monkeypatch):
+    sample_runs(tmp_path)
+    read = []
+
+    def noting(path):
+        read.append(path)
+        return read_record(path)
+
+    monkeypatch.setattr("dynroute_suite.report.results.read_record", noting)
+    results = Results(tmp_path)
+    for _ in range(2):
+        assert {one.record.row for one in results.committed} == {"dynamic-a", "dynamic-c", "network-fix"}
+        assert {one.record.row for one in results.routed} == {"dynamic-a", "dynamic-c"}
+        assert results.of_row("dynamic-a") == results.selected(rows=["dynamic-a"])
+    assert len(read) == len(set(read)) == 3
+
+
+def test_rows_and_profiles_can_be_chosen(tmp_path):
+    for row, profile in (("dynamic-a", "demo"), ("dynamic-c", "demo"), ("dynamic-a", "smoke")):
+        write_run(tmp_path, sample_record(row=row, profile=profile))
+    results = Results(tmp_path)
+    assert [one.record.row for one in results.selected(rows=["dynamic-c"])] == ["dynamic-c"]
+    assert len(results.selected(profile="smoke")) == 1
+    with pytest.raises(UsageError, match="Did you mean 'dynamic-c'"):
+        results.selected(rows=["dynamic-cc"])
