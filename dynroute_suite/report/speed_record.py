@@ -17,7 +17,7 @@ Kind = Literal["inference", "training", "loading", "operations"]
 @dataclass(frozen=True, kw_only=True)
 class BenchMachine:
     """Where and how it was measured. allocator: `default`, or `keep`: glibc keeps freed memory. peaks: what a matrix
-    product of 1024³ reached in the same run, GMAC/s by dtype."""
+    product of 1024³ (on a GPU 8192³) reached in the same run, GMAC/s by dtype."""
 
     device: str
     device_name: str
