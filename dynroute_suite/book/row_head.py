@@ -28,7 +28,7 @@ def overview(row: str, results: Results) -> str:
     note = PUBLISHED.get(row, NO_NUMBERS).note
     parts += [note] if note else []
     if not any(is_comparable(one.record) for one in found):
-        parts.append(_not_run(row))
+        parts.append(_how_to_run(row))
     parts += [_failure_section(failure) for failure in results.failures_of(row)]
     return "\n\n".join(parts)
 
@@ -37,12 +37,17 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     """Published numbers and every record of the row, each line with what it was measured on."""
     published = PUBLISHED.get(row, NO_NUMBERS)
     lines = [
-        ["paper", "Cityscapes, as published", percent(published.paper_miou_percent), _given(published.paper_gmacs)],
+        [
+            "paper",
+            "Cityscapes, as published",
+            percent(published.paper_miou_percent),
+            _published_cost(published.paper_gmacs),
+        ],
         [
             "release",
             "Cityscapes, as published",
             percent(published.release_miou_percent),
-            _given(published.release_gmacs),
+            _published_cost(published.release_gmacs),
         ],
     ]
     if published.paper_miou_percent is None and published.release_miou_percent is None:
@@ -58,7 +63,7 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     return f"{table}\n\n<p class='dr-caption'>{caption}{warning}</p>"
 
 
-def _given(value: float | None) -> str:
+def _published_cost(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"
 
 
@@ -88,7 +93,7 @@ def downloads(one: Committed) -> str:
     return "Files: " + ", ".join(f"[{name}]({home}{name})" for name in names) + "."
 
 
-def _not_run(row: str) -> str:
+def _how_to_run(row: str) -> str:
     told = commands(row)
     reasons = "\n".join(f"- {sentence}" for sentence in needs(ROWS[row]))
     return (

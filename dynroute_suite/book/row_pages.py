@@ -48,7 +48,7 @@ def row_page(row: str, results: Results) -> bytes:
     for one in found:
         name = one.folder.name
         cells.append(_markdown(f"{name}-head", f"## {_heading(one)}\n\n{downloads(one)}"))
-        cells += [_below(cell, name) for cell in execute(row, one)]
+        cells += [_demote(cell, name) for cell in execute(row, one)]
     if not found:
         cells += execute(row, None)
     made: notebook.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -100,7 +100,7 @@ def _as_report(cells: list[notebook.Cell]) -> list[notebook.Cell]:
     return sorted(shown, key=lambda cell: cell.get("id") != RESULT)
 
 
-def _below(cell: notebook.Cell, name: str) -> notebook.Cell:
+def _demote(cell: notebook.Cell, name: str) -> notebook.Cell:
     """The cell as a part of a section: its id unique on the page, its headings one level lower."""
     cell["id"] = f"{name}-{cell['id']}"
     if cell["cell_type"] == "markdown":

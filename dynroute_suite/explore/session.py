@@ -63,7 +63,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Session:
+class Explorer:
     """A network, what it was trained for, and the pictures. trained: whether its weights come from a run."""
 
     model: Segmenter
@@ -220,14 +220,14 @@ def own_pictures(folder: Path) -> Pictures:
 
 def start(
     experiment: Experiment, pictures: Pictures | Sequence[Sample], *, run: Path | None = None, device: torch.device
-) -> Session:
-    """A session with a finished run's network, or an untrained one where `run` is None.
+) -> Explorer:
+    """An explorer with a finished run's network, or an untrained one where `run` is None.
 
     With a run, its own settings hold in place of `experiment`'s.
     """
     chosen, model = (experiment, untrained(experiment)) if run is None else finished_run(run)
     shown = pictures if isinstance(pictures, Pictures) else of_samples(pictures)
-    return Session(model.to(device).eval(), chosen, shown, device, run is not None)
+    return Explorer(model.to(device).eval(), chosen, shown, device, run is not None)
 
 
 def of_samples(samples: Sequence[Sample]) -> Pictures:

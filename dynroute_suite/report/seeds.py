@@ -34,10 +34,10 @@ def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
     found: dict[str, list[Committed]] = {}
     for one in runs:
         found.setdefault(setting(one.record), []).append(one)
-    return tuple(_seeds(same) for same in found.values())
+    return tuple(_gather(same) for same in found.values())
 
 
-def _seeds(runs: list[Committed]) -> Seeds:
+def _gather(runs: list[Committed]) -> Seeds:
     values = [one.record.metrics.miou_percent for one in runs]
     return Seeds(tuple(runs), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 

@@ -67,7 +67,7 @@ def _published_runs(row: str, results: Results) -> tuple[Committed, ...]:
     return tuple(one for one in results.of_row(row) if is_comparable(one.record))
 
 
-def _ours(found: Sequence[Committed], number: Number) -> tuple[str, float | None]:
+def _our_number(found: Sequence[Committed], number: Number) -> tuple[str, float | None]:
     """(what the table shows, the value): the mean over seeds; a single run's number opens its record."""
     if not found:
         return NOTHING, None
@@ -85,7 +85,7 @@ def accuracy_table(results: Results) -> str:
     lines = []
     for row in ROWS:
         published, found = PUBLISHED.get(row, NO_NUMBERS), _published_runs(row, results)
-        shown, value = _ours(found, lambda record: record.metrics.miou_percent)
+        shown, value = _our_number(found, lambda record: record.metrics.miou_percent)
         paper, release = published.paper_miou_percent, published.release_miou_percent
         numbers = [percent(paper), percent(release), shown, _difference(value, paper), _difference(value, release)]
         lines.append([_row_link(row, _label(row)), *numbers, str(len(found))])
@@ -98,8 +98,8 @@ def cost_table(results: Results) -> str:
     lines = []
     for row in ROWS:
         published, found = PUBLISHED.get(row, NO_NUMBERS), _published_runs(row, results)
-        paper_shown, paper_value = _ours(found, lambda record: record.costs.paper.mean_macs / 1e9)
-        repo_shown, repo_value = _ours(found, lambda record: record.costs.repo.mean_macs / 1e9)
+        paper_shown, paper_value = _our_number(found, lambda record: record.costs.paper.mean_macs / 1e9)
+        repo_shown, repo_value = _our_number(found, lambda record: record.costs.repo.mean_macs / 1e9)
         paper, release = published.paper_gmacs, published.release_gmacs
         numbers = [percent(paper), paper_shown, _difference(paper_value, paper)]
         numbers += [percent(release), repo_shown, _difference(repo_value, release)]
