@@ -26,7 +26,7 @@ def soak_lines(record: SoakRecord) -> list[str]:
     for one in record.series:
         found = growth(one, record.cycle)
         verdict = "     " if found.limit is None else "flat " if found.flat else "GROWS"
-        lines.append(f"{verdict} {_said(one, found)}")
+        lines.append(f"{verdict} {_growth_words(one, found)}")
     return [*lines, "flat" if record.flat else "NOT FLAT"]
 
 
@@ -43,7 +43,7 @@ def soak_figure(record: SoakRecord) -> Picture:
             ax.set_axis_off()
         figure.supxlabel("runs", fontsize=9.5)
     verdict = "Flat" if record.flat else "Not flat"
-    said = "; ".join(_said(one, growth(one, record.cycle)) for one in record.series)
+    said = "; ".join(_growth_words(one, growth(one, record.cycle)) for one in record.series)
     return picture(
         figure,
         alt=f"What one process held after each of {record.runs} runs. {verdict}: growth over the second half, upper "
@@ -83,7 +83,7 @@ def _scale(largest: float, series: Series) -> tuple[float, str]:
     return next(((scale, unit) for scale, unit in BYTES if largest >= 10 * scale), BYTES[-1])
 
 
-def _said(series: Series, found: Growth) -> str:
+def _growth_words(series: Series, found: Growth) -> str:
     """`threads +0 (limit 0.5)`."""
     scale, unit = _scale(max(abs(found.total), found.limit or 0), series)
     unit = unit and f" {unit}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -45,6 +46,14 @@ WALLS: dict[str, tuple[str, ...]] = {
     ),
     "suite/book": (*CORE, "suite/report", "suite/figures", "suite/notebook"),
     "suite/explore": (*CORE, "suite/report", "suite/figures"),
+    "notebooks": (
+        *CORE,
+        "suite/notebook",
+        "suite/workers",
+        "suite/report",
+        "suite/figures",
+        "suite/explore",
+    ),
     "suite/pretraining": ("core/system", "core/data", "core", "core/weights", "core/runs"),
 }
 SOURCES = sorted(path for folder in PACKAGES.values() for path in (ROOT / folder).rglob("*.py"))
@@ -63,6 +72,8 @@ MODULES = {module_of(path): path for path in SOURCES}
 def room(module: str) -> str:
     """The room that a module stands in."""
     package, *inner = module.split(".")
+    if package == "notebooks":
+        return package
     if package == "dynroute_kernels":
         return "kernels"
     short = package.removeprefix("dynroute_")
@@ -73,12 +84,17 @@ def room(module: str) -> str:
 @cache
 def imports(path: Path) -> frozenset[str]:
     """Every module of ours that a file imports, wherever in the file; for the type checker alone counts too."""
+    return imports_of(path.read_text())
+
+
+def imports_of(source: str) -> frozenset[str]:
+    """Every module of ours that Python source imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: imports of ours are absolute"
+            assert not node.level, f"{ast.unparse(node)}: imports of ours are absolute"
             module = node.module or ""
             found |= {whole if (whole := f"{module}.{alias.name}") in MODULES else module for alias in node.names}
     return frozenset(name for name in found if name.partition(".")[0] in PACKAGES)
@@ -110,10 +126,22 @@ def test_imports_keep_to_the_walls(module: str) -> None:
         ("dynroute_core.evaluate", "dynroute_core.engine.inference"),
         ("dynroute_suite.report.seeds", "dynroute_suite.figures.style"),
         ("dynroute_kernels.cache", "dynroute_core.space"),
+        ("notebooks", "dynroute_suite.book.pages.cost"),
     ],
 )
 def test_the_walls_can_be_hit(module: str, imported: str) -> None:
     assert violations(module, frozenset([imported]))
+
+
+def imports_of_notebook(path: Path) -> frozenset[str]:
+    """Every module of ours that a notebook's cells import."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    return imports_of("\n".join("".join(cell["source"]) for cell in cells))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_show_what_report_and_figures_give(path: Path) -> None:
+    assert not violations("notebooks", imports_of_notebook(path))
 
 
 def circle(graph: dict[str, frozenset[str]]) -> list[str]:

@@ -19,14 +19,14 @@ from dynroute_core.experiments import ROWS, Experiment
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.record import RECORD, ROUTES, read_record, read_routes
 from dynroute_core.system.files import write_whole
-from dynroute_suite.book.pages.operations import DTYPES, by_operation, gain
 from dynroute_suite.figures.examples import street_figure
 from dynroute_suite.figures.style import Picture, shown_in_page, standalone
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING, percent
-from dynroute_suite.report.results import Committed, committed
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.seeds import Seeds, by_setting
-from dynroute_suite.report.speed_record import SpeedRecord, read_speed
+from dynroute_suite.report.speed_record import read_speed
+from dynroute_suite.report.speed_tables import DTYPES, gain_range
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ("README.md", "kernels/README.md", "book/results/measured.md")
@@ -69,7 +69,7 @@ def _pair(miou_percent: float | None, gmacs: float | None) -> str:
 
 def measured(data: str) -> str:
     """The committed runs on a data set, seeds together. Costs in the paper's accounting; minutes of all stages."""
-    runs = [one for one in committed() if one.record.data.name == data]
+    runs = [one for one in Results().committed if one.record.data.name == data]
     header = ["row", "profile", "n", "mIoU %, mean", "spread", "GFLOPs, mean", "over images", "all open", "minutes"]
     return markup.table(header, [_measured_line(same) for same in by_setting(runs)], right=2)
 
@@ -86,13 +86,8 @@ def _measured_line(same: Seeds) -> list[str]:
         f"{fmean(cost.mean_macs for cost in costs) / 1e9:.3f}",
         f"{min(cost.min_macs for cost in costs) / 1e9:.3f}–{max(cost.max_macs for cost in costs) / 1e9:.3f}",
         f"{costs[0].all_open_macs / 1e9:.3f}",
-        f"{fmean(map(_minutes, same.runs)):.1f}",
+        f"{fmean(one.record.durations.minutes for one in same.runs):.1f}",
     ]
-
-
-def _minutes(one: Committed) -> float:
-    spent = one.record.durations
-    return (spent.train_s + spent.precise_bn_s + spent.evaluate_s) / 60
 
 
 def gains() -> str:
@@ -101,14 +96,6 @@ def gains() -> str:
     parts = dict.fromkeys(one.part for one in record.measurements)
     lines = [[part, *(gain_range(record, part, dtype) for dtype in DTYPES)] for part in parts]
     return markup.table(["operation", *DTYPES], lines, right=1)
-
-
-def gain_range(record: SpeedRecord, operation: str, dtype: str) -> str:
-    """An operation's least and largest gain over its sizes."""
-    sizes = [times for (part, _), times in by_operation(record).items() if part == operation]
-    found = sorted(value for times in sizes if (value := gain(times, dtype)) is not None)
-    shown = list(dict.fromkeys(f"{value:.1f}" for value in (found[0], found[-1]))) if found else [NOTHING]
-    return "–".join(shown) + "×" * bool(found)
 
 
 def whole_network() -> str:

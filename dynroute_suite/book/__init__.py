@@ -1,8 +1,8 @@
 """Builds the book from `results/` and the sources: no network, no GPU, no data, no training.
 
 ```
-book/ (prose, configuration) ─┐
-report/fragments_*.py ────────┼─▶ OUT/source ─▶ jupyter-book, warnings are errors ─▶ OUT/html ─▶ pdf
+book/ (prose, configuration) ───┐
+book/pages/*.py ───────────────┼─▶ OUT/source ─▶ jupyter-book, warnings are errors ─▶ OUT/html ─▶ pdf
 results/ ─▶ notebooks/row.ipynb ┘
 ```
 

@@ -20,7 +20,7 @@ from dynroute_suite.book.row_pages import write_row_pages
 from dynroute_suite.book.sources import write_source_pages
 from dynroute_suite.book.toc import check_toc
 from dynroute_suite.report.failures import plain
-from dynroute_suite.report.results import ROOT, require_inside, results_in
+from dynroute_suite.report.results import ROOT, Results
 
 BOOK = ROOT / "book"
 DEFAULT_OUT = BOOK / "_build"
@@ -47,13 +47,13 @@ def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
     _empty(out)
     source = out / SOURCE
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("_build", GENERATED, ".ipynb_checkpoints"))
-    with results_in(results.resolve()):
-        _copy_records(results, source / RECORDS)
-        chosen = fragments()
-        say(f"{len(chosen)} fragments")
-        write_fragments(source / GENERATED, chosen)
-        say("row pages")
-        write_row_pages(source / "rows")
+    shown = Results(results.resolve())
+    _copy_records(shown, source / RECORDS)
+    chosen = fragments()
+    say(f"{len(chosen)} fragments")
+    write_fragments(source / GENERATED, chosen, shown)
+    say("row pages")
+    write_row_pages(source / "rows", shown)
     write_source_pages(source)
     check_toc(source, draft=draft)
     return source
@@ -69,12 +69,12 @@ def _empty(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _copy_records(results: Path, target: Path) -> None:
+def _copy_records(results: Results, target: Path) -> None:
     """The files that pages offer for download."""
-    for path in sorted(results.glob("*/*/*")):
+    for path in sorted(results.folder.glob("*/*/*")):
         if path.name in SHIPPED:
-            require_inside(path)
-            there = target / path.relative_to(results)
+            results.require_inside(path)
+            there = target / path.relative_to(results.folder)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, there)
 

@@ -56,7 +56,7 @@ def _run(shell: InteractiveShell, cell: NotebookNode) -> bool:
     trap.hook = own
     cell.execution_count = shell.execution_count - 1
     cell.outputs = [new_output("stream", name="stdout", text=seen.stdout)] if seen.stdout else []
-    cell.outputs += [_displayed(output) for output in seen.outputs]
+    cell.outputs += [_to_output(output) for output in seen.outputs]
     error = result.error_before_exec or result.error_in_exec
     if error is not None:
         text = str(error)
@@ -65,7 +65,7 @@ def _run(shell: InteractiveShell, cell: NotebookNode) -> bool:
     return error is None
 
 
-def _displayed(output: RichOutput) -> NotebookNode:
+def _to_output(output: RichOutput) -> NotebookNode:
     return new_output("display_data", data=dict(output.data), metadata=dict(output.metadata or {}))
 
 

@@ -9,27 +9,28 @@ from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.runs.marks import from_scratch
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record
 from dynroute_suite.report import markup
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import changed_settings, is_comparable
-from dynroute_suite.report.failures import LOG, Failure, read_failure
+from dynroute_suite.report.failures import LOG, FailedRun
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent
-from dynroute_suite.report.results import Committed, failures_of, records_of
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import commands, needs, row_state
 from dynroute_suite.report.tables import escape_markdown
 
 NO_NUMBERS = Published("", None, None, None, None)
 
 
-def overview(row: str) -> str:
+def overview(row: str, results: Results) -> str:
     """The head of a row's page, in Markdown."""
-    state = row_state(row)
+    state = row_state(row, results)
     parts = [f"<span class='dr-state dr-{state.kind}'>{state.sign} {escape_markdown(state.meaning)}</span>"]
-    found = records_of(row)
+    found = results.of_row(row)
     parts.append(_numbers(row, found))
     note = PUBLISHED.get(row, NO_NUMBERS).note
     parts += [note] if note else []
     if not any(is_comparable(one.record) for one in found):
-        parts.append(_not_run(row))
-    parts += [failure_section(read_failure(folder)) for folder in failures_of(row)]
+        parts.append(_how_to_run(row))
+    parts += [_failure_section(failure) for failure in results.failures_of(row)]
     return "\n\n".join(parts)
 
 
@@ -37,12 +38,17 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     """Published numbers and every record of the row, each line with what it was measured on."""
     published = PUBLISHED.get(row, NO_NUMBERS)
     lines = [
-        ["paper", "Cityscapes, as published", percent(published.paper_miou_percent), _given(published.paper_gmacs)],
+        [
+            "paper",
+            "Cityscapes, as published",
+            percent(published.paper_miou_percent),
+            _published_cost(published.paper_gmacs),
+        ],
         [
             "release",
             "Cityscapes, as published",
             percent(published.release_miou_percent),
-            _given(published.release_gmacs),
+            _published_cost(published.release_gmacs),
         ],
     ]
     if published.paper_miou_percent is None and published.release_miou_percent is None:
@@ -58,7 +64,7 @@ def _numbers(row: str, found: tuple[Committed, ...]) -> str:
     return f"{table}\n\n<p class='dr-caption'>{caption}{warning}</p>"
 
 
-def _given(value: float | None) -> str:
+def _published_cost(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"
 
 
@@ -88,7 +94,7 @@ def downloads(one: Committed) -> str:
     return "Files: " + ", ".join(f"[{name}]({home}{name})" for name in names) + "."
 
 
-def _not_run(row: str) -> str:
+def _how_to_run(row: str) -> str:
     told = commands(row)
     reasons = "\n".join(f"- {sentence}" for sentence in needs(ROWS[row]))
     return (
@@ -98,7 +104,7 @@ def _not_run(row: str) -> str:
     )
 
 
-def failure_section(failure: Failure) -> str:
+def _failure_section(failure: FailedRun) -> str:
     """A failed run: what happened, what to do, the cell, the trace and the log's end."""
     home = f"/records/{quote(failure.folder.parent.name)}/{quote(failure.folder.name)}/"
     what = "Blocked" if failure.blocked else "Failed"

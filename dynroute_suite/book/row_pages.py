@@ -23,7 +23,8 @@ from dynroute_suite.book import in_process as engine
 from dynroute_suite.book.row_head import downloads, overview
 from dynroute_suite.notebook import document
 from dynroute_suite.notebook.row import ROOT, TEMPLATE, Options, parameters
-from dynroute_suite.report.results import Committed, records_of
+from dynroute_suite.report.committed import Committed
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.tables import escape_markdown
 
 NEEDS_RECORD = "needs-record"
@@ -32,22 +33,22 @@ NOT_SHOWN = ("title", "run-text")
 HIDDEN = {document.INJECTED, "parameters"}
 
 
-def write_row_pages(folder: Path) -> None:
+def write_row_pages(folder: Path, results: Results) -> None:
     """Writes `folder/ROW.ipynb` for every row. Raises DynrouteError where the notebook does not run to its end."""
     engine.register()
     folder.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
-        write_whole(folder / f"{row}.ipynb", row_page(row))
+        write_whole(folder / f"{row}.ipynb", row_page(row, results))
 
 
-def row_page(row: str) -> bytes:
+def row_page(row: str, results: Results) -> bytes:
     """One row's page as a notebook."""
-    cells = [_markdown("head", f"# {ROWS[row].title}"), _markdown("overview", overview(row))]
-    found = records_of(row)
+    cells = [_markdown("head", f"# {ROWS[row].title}"), _markdown("overview", overview(row, results))]
+    found = results.of_row(row)
     for one in found:
         name = one.folder.name
         cells.append(_markdown(f"{name}-head", f"## {_heading(one)}\n\n{downloads(one)}"))
-        cells += [_below(cell, name) for cell in execute(row, one)]
+        cells += [_demote(cell, name) for cell in execute(row, one)]
     if not found:
         cells += execute(row, None)
     made: document.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -99,7 +100,7 @@ def _as_report(cells: list[document.Cell]) -> list[document.Cell]:
     return sorted(shown, key=lambda cell: cell.get("id") != RESULT)
 
 
-def _below(cell: document.Cell, name: str) -> document.Cell:
+def _demote(cell: document.Cell, name: str) -> document.Cell:
     """The cell as a part of a section: its id unique on the page, its headings one level lower."""
     cell["id"] = f"{name}-{cell['id']}"
     if cell["cell_type"] == "markdown":

@@ -10,8 +10,8 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.record import Record
 from dynroute_suite.command.summary import RowResult, align_columns, short_path
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.numbers import gmacs, percent, significant
-from dynroute_suite.report.results import Committed
 from dynroute_suite.report.seeds import by_setting
 from dynroute_suite.report.tables import terminal_table
 

@@ -62,7 +62,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Session:
+class Explorer:
     """A network, what it was trained for, and the pictures. trained: whether its weights come from a run."""
 
     model: Segmenter
@@ -181,16 +181,16 @@ def own_pictures(folder: Path) -> Pictures:
 
 def start(
     experiment: Experiment, pictures: Pictures | Sequence[Sample], *, run: Path | None = None, device: torch.device
-) -> Session:
-    """A session with a finished run's network, or an untrained one where `run` is None.
+) -> Explorer:
+    """An explorer with a finished run's network, or an untrained one where `run` is None.
 
     With a run, its own settings hold in place of `experiment`'s.
     """
     shown = pictures if isinstance(pictures, Pictures) else of_samples(pictures)
     if run is None:
-        return Session(untrained(experiment).to(device).eval(), experiment, shown, device, trained=False)
+        return Explorer(untrained(experiment).to(device).eval(), experiment, shown, device, trained=False)
     found = FinishedRun.open(run)
-    return Session(found.model().to(device), found.experiment, shown, device, trained=True)
+    return Explorer(found.model().to(device), found.experiment, shown, device, trained=True)
 
 
 def of_samples(samples: Sequence[Sample]) -> Pictures:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dynroute_core.cost import Accounting, CostTable, cost_table
+from dynroute_core.cost import Accounting
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
-from dynroute_core.space import ModelConfig
 from dynroute_suite.figures.style import (
     BLACK,
     BLUE,
@@ -28,35 +27,14 @@ from dynroute_suite.figures.style import (
     figure_style,
     picture,
 )
+from dynroute_suite.report.cost_tables import NETWORKS, parts_of, published_table
 from dynroute_suite.report.numbers import GFLOPS
 
-NETWORKS: Mapping[str, ModelConfig] = {
-    "Layer16, full gate": ModelConfig(),
-    "Layer16, small gate": ModelConfig(gate="small"),
-    "Layer16, no gate": ModelConfig(gate="none"),
-    "Layer33, full gate": ModelConfig(layers=33),
-}
 _COLUMNS: Mapping[Accounting, tuple[str, str, str]] = {
     "paper": ("o", BLUE, "paper's accounting and table"),
     "repo": ("s", GREEN, "released code's accounting and table"),
 }
 _PART_COLORS = {"stem": GREY, "head": ORANGE, "gates": VERMILION, "operations": BLUE, "paths": SKY}
-
-
-def published_table(config: ModelConfig, accounting: Accounting) -> CostTable:
-    """A network's cost at the size of the published tables."""
-    return cost_table(config, height=PROTOCOL_HEIGHT, width=PROTOCOL_WIDTH, accounting=accounting)
-
-
-def parts_of(table: CostTable) -> dict[str, int]:
-    """MACs of each part with every path open; they sum to `table.all_open`."""
-    return {
-        "stem": table.stem,
-        "head": table.head,
-        "gates": sum(table.gates.values()),
-        "operations": sum(table.operations.values()),
-        "paths": sum(table.paths.values()),
-    }
 
 
 def stacked_figure() -> Picture:

@@ -136,7 +136,7 @@ def drawing(shown: Flow, plan: Plan, kind: Kind) -> str:
         _absent_paths(shown, plan),
         _closed_paths(shown, plan),
         _open_paths(shown, plan, kind),
-        _kept(shown, plan),
+        _passed_inputs(shown, plan),
         _cells(shown, plan),
         head(plan, shown),
         bars(shown, plan),
@@ -234,7 +234,7 @@ def _open_paths(shown: Flow, plan: Plan, kind: Kind) -> str:
     return svg.group({"fill": "none", "stroke-linecap": "round"}, [one(key) for key in drawn])
 
 
-def _kept(shown: Flow, plan: Plan) -> str:
+def _passed_inputs(shown: Flow, plan: Plan) -> str:
     """Closed cells' inputs, passed on unchanged, where that is what most images do."""
     lines = [_line(shown, plan, (cell, "keep")) for cell in shown.space.cells if shown.closed[cell] > 0.5]
     if not lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dynroute_core.cell import GATE_BIAS
 from dynroute_core.cost import cost_table
-from dynroute_core.space import OPEN_THRESHOLD, GateKind, ModelConfig
+from dynroute_core.space import OPEN_THRESHOLD, GateKind, ModelConfig, RoutingSpace
 from dynroute_suite.figures.style import (
     BLACK,
     BLUE,
@@ -24,6 +24,7 @@ from dynroute_suite.figures.style import (
     picture,
 )
 from dynroute_suite.report.numbers import gmacs, share_text
+from dynroute_suite.report.routed_runs import RoutedRun
 from dynroute_suite.report.tables import markdown_table
 
 Values = npt.NDArray[np.float64]
@@ -105,3 +106,38 @@ def gate_cost_table(config: ModelConfig, *, height: int, width: int) -> str:
     return markdown_table(
         ["gate", f"gates, GFLOPs {size}", "of all open", "all open, GFLOPs", "all closed, GFLOPs"], lines
     )
+
+
+def start_words() -> str:
+    """Where training begins, in numbers."""
+    start = float(np.tanh(GATE_BIAS))
+    return (
+        f"The bias starts at {GATE_BIAS}, so where the pooled features add nothing every path begins with a factor of "
+        f"tanh({GATE_BIAS}) = {start:.3f} and a slope of {1 - start**2:.3f}. A factor of 0 has no slope: from that "
+        "image the path's gate learns nothing. So training starts well above it."
+    )
+
+
+def recorded_factor_figures(runs: Sequence[RoutedRun]) -> list[Picture]:
+    """A figure per profile and data set, with a panel per row: the factors of all its runs' images together."""
+    found: dict[str, dict[str, list[Values]]] = {}
+    for run in runs:
+        group = found.setdefault(f"{run.record.profile} profile, {run.record.data.name}", {})
+        group.setdefault(run.record.row, []).append(recorded_factors(run))
+    return [
+        factor_figure(
+            {row: np.concatenate(each) for row, each in rows.items()}, title=f"Factors after training: {name}"
+        )
+        for name, rows in sorted(found.items())
+    ]
+
+
+def recorded_factors(run: RoutedRun) -> Values:
+    """Every factor of every image; paths of closed and dead cells count as 0."""
+    space = RoutingSpace.of(run.config)
+    sources = [index for index, cell in enumerate(space.cells) for _ in space.paths(cell)]
+    rows = [
+        [factor if image.states[cell] == "o" else 0.0 for cell, factor in zip(sources, image.factors, strict=True)]
+        for image in run.routes.images
+    ]
+    return np.array(rows).ravel()

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from dynroute_suite.figures.style import BLACK, BLUE, GREY, WIDTH_IN, Picture, figure_style, picture
 from dynroute_suite.report.bootstrap import LEVEL, Difference
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.numbers import signed
-from dynroute_suite.report.results import Committed
 
 
 def interval_figure(found: Sequence[tuple[Committed, Committed, Difference]]) -> Picture:

@@ -73,8 +73,8 @@ def _published_panel(ax: Axes, alike: Sequence[Record]) -> None:
     ax.set_title("Cityscapes val, 1024×2048, as published")
     for row, published in PUBLISHED.items():
         color = ROW_COLORS[row]
-        paper = _both(published.paper_gmacs, published.paper_miou_percent)
-        release = _both(published.release_gmacs, published.release_miou_percent)
+        paper = _published_place(published.paper_gmacs, published.paper_miou_percent)
+        release = _published_place(published.release_gmacs, published.release_miou_percent)
         if paper is None or release is None:
             continue
         ax.annotate(
@@ -88,7 +88,7 @@ def _published_panel(ax: Axes, alike: Sequence[Record]) -> None:
         x, y, side = _LABEL_AT[row]
         ax.annotate(ROW_LABELS[row], paper, xytext=(x, y), textcoords="offset points", ha=side, fontsize=9.5)
     for record in alike:
-        _ours_among_published(ax, record)
+        _draw_ours(ax, record)
     marks = [
         (PAPER_MARK, "paper"),
         (RELEASE_MARK, "released code, in its own accounting"),
@@ -118,10 +118,10 @@ def _published_panel(ax: Axes, alike: Sequence[Record]) -> None:
     ax.margins(y=0.1)
 
 
-def _ours_among_published(ax: Axes, record: Record) -> None:
+def _draw_ours(ax: Axes, record: Record) -> None:
     """Our point, joined to the released code's; a row without published numbers carries its name itself."""
     place, published, color = _place(record, 1e9), PUBLISHED[record.row], ROW_COLORS[record.row]
-    release = _both(published.release_gmacs, published.release_miou_percent)
+    release = _published_place(published.release_gmacs, published.release_miou_percent)
     if release is None:
         ax.annotate(ROW_LABELS[record.row], place, xytext=(8, -3), textcoords="offset points", fontsize=9.5)
     else:
@@ -141,11 +141,11 @@ def _own_panel(ax: Axes, groups: Sequence[Sequence[Record]]) -> None:
         places = [_place(record, scale) for record in same]
         if len(places) > 1:
             for place in places:
-                ax.plot(*zip(place, _mean(places), strict=True), color=color, linewidth=1, zorder=2)
+                ax.plot(*zip(place, _mean_place(places), strict=True), color=color, linewidth=1, zorder=2)
                 ax.plot(*place, color=color, marker="o", markersize=2.5, zorder=2)
             seeds += places
-        _point(ax, _mean(places), OURS_MARK, color)
-        named.append((_name(same[0]), _mean(places)))
+        _point(ax, _mean_place(places), OURS_MARK, color)
+        named.append((_name(same[0]), _mean_place(places)))
     size = f"{first.costs.nominal_height}×{first.costs.nominal_width}"
     several = "; dots are seeds, the mark is their mean" if seeds else ""
     ax.set(xlabel=f"{unit} at {size}{several}", ylabel="mIoU (%)")
@@ -167,7 +167,7 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         return x, y
 
     taken: list[Box] = [(-math.inf, 0, 0, math.inf), (_PANEL_POINTS[0], 0, math.inf, math.inf)]  # beside the panel
-    taken += [_around(at(place), 5) for place in (*(place for _, place in named), *others)]
+    taken += [_box_around(at(place), 5) for place in (*(place for _, place in named), *others)]
     for name, place in named:
         x, y = at(place)
         width = _LETTER_POINTS * len(name)
@@ -175,24 +175,24 @@ def _name_points(ax: Axes, named: Sequence[tuple[str, Place]], others: Sequence[
         for dx, dy, side in _NAME_AT:
             left = x + dx - {"left": 0, "center": width / 2, "right": width}[side]
             boxes.append((left, y + dy, left + width, y + dy + 9))
-        covered = [sum(_shared(box, other) for other in taken) for box in boxes]
+        covered = [sum(_overlap(box, other) for other in taken) for box in boxes]
         chosen = covered.index(min(covered))
         taken.append(boxes[chosen])
         dx, dy, side = _NAME_AT[chosen]
         ax.annotate(name, place, xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=9.5)
 
 
-def _around(place: Place, reach: float) -> Box:
+def _box_around(place: Place, reach: float) -> Box:
     return place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach
 
 
-def _shared(a: Box, b: Box) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """The area of two boxes' intersection."""
     width, height = (min(a[end + 2], b[end + 2]) - max(a[end], b[end]) for end in (0, 1))
     return max(width, 0) * max(height, 0)
 
 
-def _mean(places: Sequence[Place]) -> Place:
+def _mean_place(places: Sequence[Place]) -> Place:
     xs, ys = zip(*places, strict=True)
     return statistics.fmean(xs), statistics.fmean(ys)
 
@@ -201,7 +201,7 @@ def _place(record: Record, scale: float) -> Place:
     return record.costs.paper.mean_macs / scale, record.metrics.miou_percent
 
 
-def _both(gmacs: float | None, miou_percent: float | None) -> Place | None:
+def _published_place(gmacs: float | None, miou_percent: float | None) -> Place | None:
     return None if gmacs is None or miou_percent is None else (gmacs, miou_percent)
 
 
@@ -222,16 +222,16 @@ def _alt(alike: Sequence[Record], others: Mapping[tuple[str, str], Sequence[Sequ
         if p.paper_miou_percent is not None
     )
     words = [f"mIoU over GFLOPs, paper and released code: {published}"]
-    words += [f"ours: {_one([record], 1e9, 'GFLOPs')}" for record in alike]
+    words += [f"ours: {_point_words([record], 1e9, 'GFLOPs')}" for record in alike]
     for (profile, data), groups in others.items():
         scale, unit = macs_unit(max(record.costs.paper.mean_macs for same in groups for record in same))
-        listed = "; ".join(_one(same, scale, unit) for same in groups)
+        listed = "; ".join(_point_words(same, scale, unit) for same in groups)
         words.append(f"ours in a panel apart ({profile} profile, {data}): {listed}")
     return ". ".join(words) + "."
 
 
-def _one(same: Sequence[Record], scale: float, unit: str) -> str:
-    x, y = _mean([_place(record, scale) for record in same])
+def _point_words(same: Sequence[Record], scale: float, unit: str) -> str:
+    x, y = _mean_place([_place(record, scale) for record in same])
     several = f" (mean of {len(same)} seeds)" if len(same) > 1 else ""
     return f"{_name(same[0])} {percent(y)} % at {significant(x)} {unit}{several}"
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from dynroute_suite.figures.style import BLACK, BLUE, GREY, ROW_COLORS, WIDTH_IN, Picture, figure_style, picture
 from dynroute_suite.report.numbers import macs_unit, significant
 from dynroute_suite.report.relations import Relation, class_relations, in_order
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.routed_runs import RoutedRun
 
 
-def class_correlation_figure(run: Run) -> Picture:
+def class_correlation_figure(run: RoutedRun) -> Picture:
     """Every class's correlation with the cost as a dot with its interval; those whose interval leaves out 0 are filled.
 
     Raises ValueError where all images cost the same.
@@ -43,7 +43,7 @@ def _dot(ax: Axes, y: int, one: Relation, color: str) -> None:
     ax.plot(one.rho, y, marker="o", markersize=7, color=color, markerfacecolor=fill, markeredgecolor=BLACK)
 
 
-def cost_in_order_figure(run: Run) -> Picture:
+def cost_in_order_figure(run: RoutedRun) -> Picture:
     """Each image's cost in the order of the names, in percent of all open."""
     costs, bound = in_order(run), run.record.costs.paper.all_open_macs
     shares = 100 * costs / bound

@@ -1,8 +1,5 @@
-"""The figures of a run: how it trained, which classes it sees, what its images cost; and the published numbers' plane.
-
-Records, curves and published numbers in, `Picture`s out. The routing diagrams are in `routes.py`, the examples in
-`examples.py`; `example_figure` is offered here too, so that a notebook needs one import.
-"""
+"""The figures of a run: how it trained, which classes it sees, what its images cost. Records and curves in, `Picture`s
+out."""
 
 from __future__ import annotations
 
@@ -20,8 +17,6 @@ from dynroute_core.data.labels import ClassSet
 from dynroute_core.losses import budget_target
 from dynroute_core.runs.record import CurvePoint, Record
 from dynroute_core.train import TrainConfig
-from dynroute_suite.figures.examples import example_figure, role_figure
-from dynroute_suite.figures.pareto import pareto_figure
 from dynroute_suite.figures.style import (
     BLACK,
     BLUE,
@@ -36,8 +31,6 @@ from dynroute_suite.figures.style import (
     picture,
 )
 from dynroute_suite.report.numbers import NOTHING, macs_unit, percent, significant
-
-__all__ = ["class_iou_figure", "cost_figure", "curve_figure", "example_figure", "pareto_figure", "role_figure"]
 
 Series = Sequence[tuple[str, str, Sequence[float]]]  # name, colour, values
 

@@ -20,6 +20,7 @@ from dynroute_suite.figures.style import (
     picture,
 )
 from dynroute_suite.report.speed_record import Measurement
+from dynroute_suite.report.speed_tables import curves
 
 COLORS: Mapping[str, str] = {
     "model": GREY,
@@ -28,17 +29,6 @@ COLORS: Mapping[str, str] = {
     "native float32": ORANGE,
     "native bfloat16": VERMILION,
 }
-
-
-def curves(measurements: Sequence[Measurement]) -> dict[str, list[tuple[float, float]]]:
-    """Subject → (share of the MACs, share of its own all-open time), by MACs. Subjects without an all-open time have
-    none."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for subject in dict.fromkeys(one.subject for one in measurements):
-        own = sorted((one for one in measurements if one.subject == subject), key=lambda one: one.share)
-        if own[-1].share > 1 - 1e-6:
-            found[subject] = [(one.share, one.median_ms / own[-1].median_ms) for one in own]
-    return found
 
 
 def time_figure(measurements: Sequence[Measurement]) -> Picture:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynroute_core.runs.record import Routes
+from dynroute_core.runs.record import ROUTES, Routes, read_routes
 from dynroute_core.system.errors import UsageError
+from dynroute_suite.report.committed import Committed
 
 Counts = npt.NDArray[np.float64]  # 3 × images × classes: true positives, false positives, false negatives
 Values = npt.NDArray[np.float64]
@@ -36,6 +37,13 @@ class Difference:
     def clear(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
+
+
+def paired(a: Committed, b: Committed, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
+    """The difference a − b of two finished runs, over the images of b. Raises UsageError where a lacks one of them."""
+    names = [image.name for image in b.record.images]
+    counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
+    return paired_difference(counts[0], counts[1], resamples=resamples, seed=seed)
 
 
 def counts_of(routes: Routes, names: list[str]) -> Counts:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from dynroute_core.runs.finished import experiment_of
 from dynroute_core.runs.record import Record
+from dynroute_suite.report.bootstrap import paired
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.flow import open_names
 from dynroute_suite.report.numbers import gmacs, percent, share_text, signed
 from dynroute_suite.report.relations import Relation, small_things_relation
-from dynroute_suite.report.results import Committed
-from dynroute_suite.report.routed_runs import Run
-from dynroute_suite.report.seeds import compare
+from dynroute_suite.report.routed_runs import RoutedRun
 
 BUDGETED = ("dynamic-a", "dynamic-b", "dynamic-c")
 BY_COST = ("dynamic-a", "dynamic-c", "dynamic-raw")  # the cheapest first, says the paper
@@ -54,9 +54,9 @@ class Claim:
 def claims(runs: Sequence[Committed]) -> tuple[Claim, ...]:
     """The three claims over the finished runs of one profile and data set."""
     return (
-        Claim("Cost follows the budget", (*_order_of_costs(runs), *_budgets(runs))),
-        Claim("Better than a fixed network of equal cost", tuple(_rivalries(runs))),
-        Claim("Routes follow the picture", tuple(_routes(runs))),
+        Claim("Cost follows the budget", (*_order_checks(runs), *_budget_checks(runs))),
+        Claim("Better than a fixed network of equal cost", tuple(_rival_checks(runs))),
+        Claim("Routes follow the picture", tuple(_route_checks(runs))),
     )
 
 
@@ -64,13 +64,13 @@ def common_checks(runs: Sequence[Committed]) -> tuple[Check, ...]:
     """Each dynamic row against its common network, judged as a rival is; no part of the claims."""
     found = []
     for row in BUDGETED:
-        own, common = _of(runs, row), _of(runs, row.replace("dynamic", "common"))
+        own, common = _runs_of(runs, row), _runs_of(runs, row.replace("dynamic", "common"))
         if own and common:
-            found.append(_rivalry(own, common))
+            found.append(_rival_check(own, common))
     return tuple(found)
 
 
-def _of(runs: Iterable[Committed], row: str) -> list[Committed]:
+def _runs_of(runs: Iterable[Committed], row: str) -> list[Committed]:
     return sorted((one for one in runs if one.record.row == row), key=lambda one: one.record.seed)
 
 
@@ -78,8 +78,8 @@ def _cost(record: Record) -> float:
     return record.costs.paper.mean_macs
 
 
-def _order_of_costs(runs: Sequence[Committed]) -> Iterable[Check]:
-    found = {row: {one.record.seed: one.record for one in _of(runs, row)} for row in BY_COST}
+def _order_checks(runs: Sequence[Committed]) -> Iterable[Check]:
+    found = {row: {one.record.seed: one.record for one in _runs_of(runs, row)} for row in BY_COST}
     shared = set.intersection(*(set(by_seed) for by_seed in found.values()))
     if not shared:
         yield Check(f"mean cost of {' < '.join(BY_COST)}", "a row has no run", None)
@@ -90,9 +90,9 @@ def _order_of_costs(runs: Sequence[Committed]) -> Iterable[Check]:
         yield Check(f"seed {seed}: mean cost of {' < '.join(BY_COST)}", f"{told} GFLOPs", ordered)
 
 
-def _budgets(runs: Sequence[Committed]) -> Iterable[Check]:
+def _budget_checks(runs: Sequence[Committed]) -> Iterable[Check]:
     for row in BUDGETED:
-        found = _of(runs, row)
+        found = _runs_of(runs, row)
         if not found:
             yield Check(f"{row}: the budget is reached", "no run", None)
         for one in found:
@@ -107,27 +107,27 @@ def _budgets(runs: Sequence[Committed]) -> Iterable[Check]:
             yield Check(what, told, abs(off) <= BUDGET_SLACK)
 
 
-def _rivalries(runs: Sequence[Committed]) -> Iterable[Check]:
+def _rival_checks(runs: Sequence[Committed]) -> Iterable[Check]:
     fixed = sorted({one.record.row for one in runs if one.record.row.startswith("static-")})
     for row in (*BUDGETED, "dynamic-raw"):
-        own = _of(runs, row)
+        own = _runs_of(runs, row)
         if not own:
             yield Check(f"{row} against static routes", "no run", None)
             continue
         cost = statistics.fmean(_cost(one.record) for one in own)
-        rivals = [_of(runs, name) for name in fixed]
+        rivals = [_runs_of(runs, name) for name in fixed]
         beatable = [rival for rival in rivals if _cost(rival[0].record) <= RIVAL_COST * cost]
         if not beatable:
             told = f"none costs as little ({gmacs(cost)} GFLOPs)" if rivals else "none has been run"
             yield Check(f"{row} against static routes", told, None)
         for rival in beatable:
-            yield _rivalry(own, rival)
+            yield _rival_check(own, rival)
 
 
-def _rivalry(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
+def _rival_check(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
     mean, other = (statistics.fmean(one.record.metrics.miou_percent for one in runs) for runs in (own, rival))
     costs = [gmacs(statistics.fmean(_cost(one.record) for one in runs)) for runs in (own, rival)]
-    difference = compare(own[0], rival[0])
+    difference = paired(own[0], rival[0])
     told = (
         f"{percent(mean)} against {percent(other)} mIoU at {costs[0]} and {costs[1]} GFLOPs; first seeds "
         f"{signed(difference.points)} [{signed(difference.low)}, {signed(difference.high)}]"
@@ -136,25 +136,25 @@ def _rivalry(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
     return Check(what, told, mean > other and difference.low > 0)
 
 
-def _routes(runs: Sequence[Committed]) -> Iterable[Check]:
+def _route_checks(runs: Sequence[Committed]) -> Iterable[Check]:
     for row in BUDGETED:
-        found = [Run.of(one) for one in _of(runs, row)]
+        found = [RoutedRun.of(one) for one in _runs_of(runs, row)]
         if not found:
             yield Check(f"{row}: routes differ, cost follows the picture", "no run", None)
         for run in found:
-            yield _apart(run)
+            yield _routes_check(run)
         if found:
-            yield _follows(row, [(run.record.seed, small_things_relation(run)) for run in found])
+            yield _picture_check(row, [(run.record.seed, small_things_relation(run)) for run in found])
 
 
-def _apart(run: Run) -> Check:
+def _routes_check(run: RoutedRun) -> Check:
     taken = collections.Counter(open_names(run.routes, image) for image in run.routes.images)
     share = 1 - taken.most_common(1)[0][1] / len(run.routes.images)
     what = f"{run.record.row}, seed {run.record.seed}: at least {share_text(APART)} of images off the commonest route"
     return Check(what, f"{share_text(share)}; {len(taken)} routes for {len(run.routes.images)} images", share >= APART)
 
 
-def _follows(row: str, relations: Sequence[tuple[int, Relation]]) -> Check:
+def _picture_check(row: str, relations: Sequence[tuple[int, Relation]]) -> Check:
     told = "; ".join(
         f"seed {seed} " + ("alike in all" if one.rho is None else f"{signed(one.rho, 2)} [{_interval(one)}]")
         for seed, one in relations

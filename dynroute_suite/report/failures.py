@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.files import read_file
-from dynroute_suite.report.results import FAILED
 
+FAILED = "failed.ipynb"
 LOG, LOG_LINES = "log.txt", 30
 TRACE_LINES = 80
 _FAILURE_CELL = re.compile(r"\*\*This run did not finish: ([^\n]*?)\.\*\*[^\n]*\n(.*)", re.DOTALL)
@@ -32,7 +32,7 @@ _NEXT = {
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedRun:
     """How a run ended. name, message: the error. source: the cell that raised it, "" where none did."""
 
     folder: Path
@@ -55,18 +55,18 @@ class Failure:
         )
 
 
-def read_failure(folder: Path) -> Failure:
+def read_failure(folder: Path) -> FailedRun:
     """The failure in a run's folder. Raises BlockedError where `failed.ipynb` is no notebook."""
     path = folder / FAILED
     try:
         cells = json.loads(read_file(path).decode())["cells"]
-        name, message = _error(cells)
-        source, trace = _raised(cells)
+        name, message = _read_error(cells)
+        source, trace = _find_raising_cell(cells)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BlockedError(f"{path} is no whole notebook ({error}): delete its folder, run the row again.") from error
     log = folder / LOG
     lines = plain(read_file(log).decode(errors="replace")).splitlines() if log.exists() else []
-    return Failure(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))
+    return FailedRun(folder, name, message, source, trace, "\n".join(lines[-LOG_LINES:]))
 
 
 def plain(text: str) -> str:
@@ -74,15 +74,15 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", _COLOUR.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
-def _error(cells: list[dict[str, object]]) -> tuple[str, str]:
+def _read_error(cells: list[dict[str, object]]) -> tuple[str, str]:
     for cell in cells:
-        if cell.get("id") == "failure" and (told := _FAILURE_CELL.match(_joined(cell["source"]))):
+        if cell.get("id") == "failure" and (told := _FAILURE_CELL.match(_join(cell["source"]))):
             lines = (line.removeprefix("    ") for line in told[2].strip("\n").splitlines())
             return plain(told[1]), plain("\n".join(lines))
     return "unknown error", "the notebook does not say how it ended"
 
 
-def _raised(cells: list[dict[str, object]]) -> tuple[str, str]:
+def _find_raising_cell(cells: list[dict[str, object]]) -> tuple[str, str]:
     """(the cell that raised, its trace)."""
     for cell in cells:
         outputs = cell.get("outputs", [])
@@ -91,9 +91,9 @@ def _raised(cells: list[dict[str, object]]) -> tuple[str, str]:
         for output in outputs:
             if output["output_type"] == "error":
                 trace = plain("\n".join(output["traceback"])).splitlines()
-                return plain(_joined(cell["source"])), "\n".join(trace[-TRACE_LINES:])
+                return plain(_join(cell["source"])), "\n".join(trace[-TRACE_LINES:])
     return "", ""
 
 
-def _joined(source: object) -> str:
+def _join(source: object) -> str:
     return "".join(source) if isinstance(source, list) else str(source)

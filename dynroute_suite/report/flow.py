@@ -88,7 +88,7 @@ class Flow:
     def summary(self) -> str:
         """The flow in words: how much is open, where, and what it costs."""
         overall = self.open_share()
-        words = [f"{share_text(overall)} of paths open{self._where(overall)}"]
+        words = [f"{share_text(overall)} of paths open{self._busiest_scales(overall)}"]
         for name, shares in (("closed", self.closed), ("dead", self.dead)):
             count = sum(shares.values())
             if count:
@@ -99,7 +99,7 @@ class Flow:
         words.append(f"{name} {macs_of(cost, self.table.all_open)} ({spent} of all open)")
         return "; ".join(words)
 
-    def _where(self, overall: float) -> str:
+    def _busiest_scales(self, overall: float) -> str:
         if share_text(overall) in ("0 %", "100 %"):
             return ""
         present = sorted({cell.scale for cell in self.space.cells})

@@ -24,6 +24,11 @@ def gmacs(macs: float) -> str:
     return significant(macs / 1e9)
 
 
+def giga(macs: float) -> str:
+    """MACs in units of 10⁹ with three decimals, so that differences of a thousandth show."""
+    return f"{macs / 1e9:.3f}"
+
+
 def percent(value: float | None) -> str:
     """A percentage with one decimal, without the sign; a dash for None."""
     return NOTHING if value is None else f"{value:.1f}"

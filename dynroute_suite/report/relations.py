@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.routed_runs import RoutedRun
 
 Values = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Relation:
         return self.rho is not None and (self.low > 0 or self.high < 0)
 
 
-def cost_relations(run: Run) -> tuple[Relation, ...]:
+def cost_relations(run: RoutedRun) -> tuple[Relation, ...]:
     """The cost's relations to what is in the picture as a whole, and to how well it was segmented."""
     costs = costs_of(run)
     shares = class_shares(run)
@@ -59,7 +59,7 @@ def cost_relations(run: Run) -> tuple[Relation, ...]:
     )
 
 
-def small_things_relation(run: Run) -> Relation:
+def small_things_relation(run: RoutedRun) -> Relation:
     """The cost's relation to the share of the picture that rare classes take."""
     overall = _overall_shares(run)
     rare = (overall > 0) & (overall < RARE_SHARE)
@@ -67,44 +67,44 @@ def small_things_relation(run: Run) -> Relation:
     return relation(name, class_shares(run)[:, rare].sum(1), costs_of(run))
 
 
-def class_relations(run: Run) -> tuple[Relation, ...]:
+def class_relations(run: RoutedRun) -> tuple[Relation, ...]:
     """The cost's relation to each class's share of the picture; classes that never occur are left out."""
     costs, shares = costs_of(run), class_shares(run)
     names = run.record.data.class_names
     return tuple(relation(names[k], shares[:, k], costs) for k in range(len(names)) if shares[:, k].any())
 
 
-def small_things(run: Run) -> list[str]:
+def small_things(run: RoutedRun) -> list[str]:
     """The classes that count as small things in this run's data."""
     overall = _overall_shares(run)
     return [name for name, share in zip(run.record.data.class_names, overall, strict=True) if 0 < share < RARE_SHARE]
 
 
-def costs_of(run: Run) -> Values:
+def costs_of(run: RoutedRun) -> Values:
     """MACs per image in the paper's accounting, in the order of the routes."""
     by_name = {image.name: image.paper_macs for image in run.record.images}
     return np.array([by_name[image.name] for image in run.routes.images])
 
 
-def class_shares(run: Run) -> Values:
+def class_shares(run: RoutedRun) -> Values:
     """Images × classes: each class's share of the image's labelled pixels."""
     counts = _pixel_counts(run)
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def in_order(run: Run) -> Values:
+def in_order(run: RoutedRun) -> Values:
     """Costs in the order of the images' names: for films, the order of the frames."""
     by_name = {image.name: image.paper_macs for image in run.record.images}
     return np.array([by_name[name] for name in sorted(by_name)])
 
 
-def neighbours_correlation(run: Run) -> float | None:
+def neighbours_correlation(run: RoutedRun) -> float | None:
     """Correlation of an image's cost with that of the next by name: how far neighbouring frames repeat each other."""
     costs = in_order(run)
     return rank_correlation(costs[:-1], costs[1:]) if len(costs) > 2 else None
 
 
-def sequences(run: Run) -> int:
+def sequences(run: RoutedRun) -> int:
     """How many films or cities the images come from, by the part of their names before the first underscore."""
     return len({image.name.split("_")[0] for image in run.record.images})
 
@@ -144,12 +144,12 @@ def ranks(values: Values) -> Values:
     return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
-def _pixel_counts(run: Run) -> Values:
+def _pixel_counts(run: RoutedRun) -> Values:
     return np.array(
         [np.add(image.true_positive, image.false_negative) for image in run.routes.images], dtype=np.float64
     )
 
 
-def _overall_shares(run: Run) -> Values:
+def _overall_shares(run: RoutedRun) -> Values:
     counts: Values = _pixel_counts(run).sum(0)
     return counts / max(counts.sum(), 1.0)

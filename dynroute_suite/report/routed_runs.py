@@ -1,41 +1,33 @@
-"""The finished runs whose networks have gates, with their routes: what the pages on routes are made of."""
+"""A finished run whose network has gates, with its routes: what the pages on routes are made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from dynroute_core.runs.record import ROUTES, Record, Routes, read_routes
+from dynroute_core.runs.record import ROUTES, Routes, read_routes
 from dynroute_core.space import ModelConfig
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.flow import config_of
-from dynroute_suite.report.results import Committed, committed
+
+NO_RUNS = "No record of a network with gates is committed yet."
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run. identity: its folder below the results, such as `dynamic-a/demo-camvid-seed0`; address: where the
-    book has its record."""
+class RoutedRun(Committed):
+    """A finished run and the routes of its images."""
 
-    identity: str
-    address: str
-    folder: Path
-    record: Record
     routes: Routes
 
     @classmethod
-    def of(cls, one: Committed) -> Run:
+    def of(cls, one: Committed) -> RoutedRun:
         """A finished run with its routes. Raises BlockedError where they cannot be read."""
-        identity = f"{one.folder.parent.name}/{one.folder.name}"
-        return cls(identity, one.address, one.folder, one.record, read_routes(one.folder / ROUTES))
+        return cls(one.folder, one.record, read_routes(one.folder / ROUTES))
 
     @property
     def config(self) -> ModelConfig:
         return config_of(self.record)
 
 
-def routed_runs() -> tuple[Run, ...]:
-    """Every finished run with gates and routes, in the order of `committed`; networks without gates take one route for
-    every image. Raises BlockedError for files that cannot be read."""
-    return tuple(
-        Run.of(one) for one in committed() if config_of(one.record).gate != "none" and (one.folder / ROUTES).exists()
-    )
+def has_routes(one: Committed) -> bool:
+    """Whether a run has gates and recorded their routes; networks without gates take one route for every image."""
+    return config_of(one.record).gate != "none" and (one.folder / ROUTES).exists()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from dynroute_core.experiments import ROWS, Experiment
 from dynroute_suite.report.comparable import is_comparable
-from dynroute_suite.report.failures import read_failure
-from dynroute_suite.report.results import failures_of, records_of
+from dynroute_suite.report.results import Results
 
 Kind = Literal["published", "smaller", "failed", "blocked", "waiting"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -45,23 +43,23 @@ class RowState:
         return MEANINGS[self.kind]
 
 
-def row_state(row: str) -> RowState:
+def row_state(row: str, results: Results) -> RowState:
     """The state of one row: its best run decides; a failure counts where no run finished."""
-    found = records_of(row)
+    found = results.of_row(row)
     if found:
         kind: Kind = "published" if any(is_comparable(one.record) for one in found) else "smaller"
         runs = dict.fromkeys(f"{one.record.profile} profile on {one.record.data.name}" for one in found)
         return RowState(row, kind, "; ".join(runs))
-    failures = [read_failure(folder) for folder in failures_of(row)]
+    failures = results.failures_of(row)
     if failures:
         kind = "blocked" if all(failure.blocked for failure in failures) else "failed"
         return RowState(row, kind, "; ".join(f"{failure.folder.name}: {failure.name}" for failure in failures))
     return RowState(row, "waiting", " ".join(needs(ROWS[row])))
 
 
-def row_states() -> tuple[RowState, ...]:
+def row_states(results: Results) -> tuple[RowState, ...]:
     """Every row's state, in the order of the rows."""
-    return tuple(row_state(row) for row in ROWS)
+    return tuple(row_state(row, results) for row in ROWS)
 
 
 def needs(experiment: Experiment) -> tuple[str, ...]:
@@ -83,8 +81,3 @@ def commands(row: str) -> Mapping[str, str]:
         "demo": f"python reproduce.py --row {row}",
         "full": f"python reproduce.py --row {row} --profile full --data cityscapes=FOLDER",
     }
-
-
-def place_of(folder: Path) -> str:
-    """A run's folder under `results/` in words: `demo-camvid-seed0`."""
-    return folder.name

@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynroute_core.runs.record import ROUTES, read_routes
+from dynroute_core.runs.record import ROUTES
 from dynroute_suite.report import markup
-from dynroute_suite.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, counts_of, paired_difference
+from dynroute_suite.report.bootstrap import LEVEL, RESAMPLES, SEED, Difference, paired
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import setting
 from dynroute_suite.report.numbers import NOTHING, percent, signed
-from dynroute_suite.report.results import Committed
 from dynroute_suite.report.tables import escape_markdown
 
 
@@ -34,10 +34,10 @@ def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
     found: dict[str, list[Committed]] = {}
     for one in runs:
         found.setdefault(setting(one.record), []).append(one)
-    return tuple(_seeds(same) for same in found.values())
+    return tuple(_gather(same) for same in found.values())
 
 
-def _seeds(runs: list[Committed]) -> Seeds:
+def _gather(runs: list[Committed]) -> Seeds:
     values = [one.record.metrics.miou_percent for one in runs]
     return Seeds(tuple(runs), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
@@ -71,15 +71,8 @@ def comparisons(
     for a, b in itertools.combinations(firsts.values(), 2):
         alike = (a.record.profile, a.record.data.val_fingerprint) == (b.record.profile, b.record.data.val_fingerprint)
         if alike and all((one.folder / ROUTES).is_file() for one in (a, b)):
-            found.append((b, a, compare(b, a, resamples=resamples, seed=seed)))
+            found.append((b, a, paired(b, a, resamples=resamples, seed=seed)))
     return found
-
-
-def compare(a: Committed, b: Committed, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
-    """a − b over the images of b. Raises UsageError where a lacks one of them."""
-    names = [image.name for image in b.record.images]
-    counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
-    return paired_difference(counts[0], counts[1], resamples=resamples, seed=seed)
 
 
 def comparison_table(found: Sequence[tuple[Committed, Committed, Difference]]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from dynroute_core.system.errors import UsageError
 from dynroute_suite.report import markup
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent, signed, significant
-from dynroute_suite.report.results import Committed
 from dynroute_suite.report.tables import escape_markdown
 
 

@@ -17,8 +17,8 @@ Kind = Literal["inference", "training", "loading", "operations"]
 @dataclass(frozen=True, kw_only=True)
 class BenchMachine:
     """Where and how it was measured. allocator: `default`, or `keep`: glibc keeps freed memory. peaks: what a matrix
-    product of 1024³ reached in the same run, GMAC/s by dtype. instruction_set: of the CPU, as torch and the compiled
-    kernels chose it; None of a GPU, and in records from before it was kept."""
+    product of 1024³ (on a GPU 8192³) reached in the same run, GMAC/s by dtype. instruction_set: of the CPU, as torch
+    and the compiled kernels chose it; None of a GPU, and in records from before it was kept."""
 
     device: str
     device_name: str

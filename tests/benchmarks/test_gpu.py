@@ -1,4 +1,5 @@
-"""The GPU benchmark without a GPU: it says why it does nothing, and its routes cost what the model says they cost."""
+"""The GPU benchmark without a GPU: it says why it does nothing, its routes cost what the model says they cost, and the
+book's page on speed reads what it writes."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import torch
 from dynroute_core import Segmenter
 from dynroute_core.cost import cost_table
 from dynroute_core.space import ModelConfig
+from dynroute_suite.book.pages import speed
+from dynroute_suite.report.results import Results
 from support.sample_models import images, small_config
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
@@ -58,3 +61,20 @@ def test_masks_name_the_slots(gpu):
     masks = gpu.route_masks(space, [route, frozenset()])
     assert masks.shape == (len(space.cells), 2, 4)
     assert masks.nonzero().tolist() == [[0, 0, 2], [2, 0, 1]]
+
+
+def test_the_books_page_reads_what_it_writes(gpu, tmp_path, monkeypatch):
+    """The plain model stands in the CUDA network's place, on the CPU: numbers of no GPU, in the form of one."""
+    monkeypatch.setattr(gpu, "COPIED", 8)
+    words = ("--size", "32x64", "--layers", "3", "--channels", "4", "--batches", "1,2", "--runs", "1")
+    given = gpu.parse([*words, "--out", str(tmp_path / "speed")])
+    model = gpu.make_model(given)
+    gpu.report(gpu.Contest(model, lambda images, masks: model(images).logits.argmax(1), torch.device("cpu")), given)
+    (record,) = Results(tmp_path).speed
+    assert {one.part for one in record.measurements} == {"open", "routes", "batch", "gates", "copy"}
+    assert {one.items for one in record.measurements} == {1, 2}
+    results = Results(tmp_path)
+    for text in (speed.all_open(results), speed.batch(results), speed.routes(results)):
+        assert "The CUDA network, full gate" in text
+        assert "cuda bfloat16, labels" in text
+    assert "100: 100 |" in speed.routes(results), "the curve ends at its own all-open time"

@@ -15,7 +15,7 @@ from dynroute_core.runs.record import ImageFacts, ImageRoute
 from dynroute_core.space import OPEN_THRESHOLD, ModelConfig, RoutingSpace
 from dynroute_suite.report.flow import image_route
 from dynroute_suite.report.numbers import percent
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.routed_runs import RoutedRun
 
 MAX_IMAGES = 128
 FACTOR_STEPS = 1000
@@ -24,12 +24,12 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 Network = tuple[ModelConfig, int, int]  # and the nominal height and width at which its costs are counted
 
 
-def networks_of(runs: Sequence[Run]) -> list[Network]:
+def networks_of(runs: Sequence[RoutedRun]) -> list[Network]:
     """The networks of the runs, each once: records of one network share a drawing and a cost table."""
     return list(dict.fromkeys(_network(run) for run in runs))
 
 
-def explorer_json(runs: Sequence[Run]) -> str:
+def explorer_json(runs: Sequence[RoutedRun]) -> str:
     """Everything the explorer knows, as JSON that may stand inside a script element."""
     networks = networks_of(runs)
     data = {
@@ -40,7 +40,7 @@ def explorer_json(runs: Sequence[Run]) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
 
 
-def shipped_images(run: Run) -> list[ImageFacts]:
+def shipped_images(run: RoutedRun) -> list[ImageFacts]:
     """The images in the explorer, the cheapest first: all of them, or MAX_IMAGES at even steps of their order."""
     ordered = sorted(run.record.images, key=lambda image: (image.paper_macs, image.name))
     if len(ordered) <= MAX_IMAGES:
@@ -60,7 +60,7 @@ def steps_of(image: ImageRoute, space: RoutingSpace) -> list[int]:
     ]
 
 
-def _network(run: Run) -> Network:
+def _network(run: RoutedRun) -> Network:
     return run.config, run.record.costs.nominal_height, run.record.costs.nominal_width
 
 
@@ -86,7 +86,7 @@ def _network_data(network: Network) -> dict[str, object]:
     }
 
 
-def _record_data(run: Run, network: int) -> dict[str, object]:
+def _record_data(run: RoutedRun, network: int) -> dict[str, object]:
     space = RoutingSpace.of(run.config)
     shown = shipped_images(run)
     images = []

@@ -27,7 +27,7 @@ from dynroute_suite.figures.signs import (
 )
 from dynroute_suite.figures.style import GREY, svg_picture
 from dynroute_suite.report.flow import Flow, all_open
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.routed_runs import RoutedRun
 
 ASSETS = "../explorer"  # from a page of a chapter: book/_assets/explorer
 TOP = 16.0
@@ -39,7 +39,7 @@ _NO_SCRIPT = (
 )
 
 
-def explorer_block(runs: Sequence[Run]) -> str:
+def explorer_block(runs: Sequence[RoutedRun]) -> str:
     """The whole explorer, data included, as HTML without blank lines, fit for a raw block of a Markdown page."""
     drawings = "\n".join(_drawing(network, index) for index, network in enumerate(networks_of(runs)))
     parts = [

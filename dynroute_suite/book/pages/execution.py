@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from dynroute_suite.report import markup
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.numbers import significant
-from dynroute_suite.report.results import committed
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.tables import escape_markdown
 
 SHORT = 8  # letters of a hash that tell it apart here
 
 
-def times() -> str:
+def times(results: Results) -> str:
     """A line per run: how long each stage took, on which device, in how many attempts."""
     lines = []
-    for one in committed():
+    for one in results.committed:
         record, spent = one.record, one.record.durations
         names = [record.row, f"{record.profile}, {record.data.name}, seed {record.seed}", record.machine.device_name]
         numbers = [str(record.machine.threads), significant(spent.train_s / 60), significant(spent.precise_bn_s)]
@@ -24,7 +23,7 @@ def times() -> str:
     if not lines:
         return "No run is committed yet."
     header = ["row", "run", "device", "threads", "training, min", "precise BN, s", "evaluation, s", "attempts"]
-    total = significant(sum(one.record.durations.minutes for one in committed()))
+    total = significant(sum(one.record.durations.minutes for one in results.committed))
     note = (
         f"Together {total} minutes. Every line is one run from its first iteration to its record: none was taken from "
         "a cache. Peak memory is not recorded."
@@ -32,10 +31,10 @@ def times() -> str:
     return f"{markup.table(header, lines, right=3)}\n\n<p class='dr-caption'>{note}</p>"
 
 
-def origins() -> str:
+def origins(results: Results) -> str:
     """A line per run: when, from which commit and sources, with which versions."""
     lines = []
-    for one in committed():
+    for one in results.committed:
         record, versions = one.record, one.record.machine.versions
         told = ", ".join(
             f"{name} {version}" for name, version in versions.items() if name in ("python", "torch", "numpy")
@@ -53,4 +52,6 @@ def origins() -> str:
     return markup.table(header, lines, right=6) if lines else "No run is committed yet."
 
 
-FRAGMENTS: Mapping[str, Callable[[], str]] = {"execution_times": times, "execution_origins": origins}
+def _minutes(one: Committed) -> float:
+    spent = one.record.durations
+    return (spent.train_s + spent.precise_bn_s + spent.evaluate_s) / 60

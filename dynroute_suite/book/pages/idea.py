@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from dynroute_core.cell import GATE_BIAS
 from dynroute_core.cost import cost_table
 from dynroute_core.experiments import ROWS
@@ -14,17 +12,6 @@ from dynroute_suite.figures.diagram import space_diagram
 from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.numbers import NOTHING, gmacs
-
-SYMBOLS: Mapping[str, tuple[str, ...]] = {
-    "space": ("space:RoutingSpace.paths", "space:RoutingSpace.arrivals"),
-    "cell": ("cell:CellModule.hidden", "cell:CellModule.path_output"),
-    "gate": ("cell:Gate.forward",),
-    "closed": ("cell:CellModule._run_open",),
-    "expected": ("cost:routing_cost", "cost:cost_table"),
-    "budget": ("losses:budget_loss", "losses:budget_ramp"),
-    "loss": ("losses:segmentation_loss", "train:Trainer._step"),
-    "rate": ("train:learning_rate",),
-}
 
 
 def space() -> str:
@@ -62,18 +49,38 @@ def budgets() -> str:
     return f"{markup.table(header, lines, right=2)}\n\n<p class='dr-caption'>{note}</p>"
 
 
-def in_code(name: str) -> str:
+def code_space() -> str:
+    return _in_code("space:RoutingSpace.paths", "space:RoutingSpace.arrivals")
+
+
+def code_cell() -> str:
+    return _in_code("cell:CellModule.hidden", "cell:CellModule.path_output")
+
+
+def code_gate() -> str:
+    return _in_code("cell:Gate.forward")
+
+
+def code_closed() -> str:
+    return _in_code("cell:CellModule._run_open")
+
+
+def code_expected() -> str:
+    return _in_code("cost:routing_cost", "cost:cost_table")
+
+
+def code_budget() -> str:
+    return _in_code("losses:budget_loss", "losses:budget_ramp")
+
+
+def code_loss() -> str:
+    return _in_code("losses:segmentation_loss", "train:Trainer._step")
+
+
+def code_rate() -> str:
+    return _in_code("train:learning_rate")
+
+
+def _in_code(*symbols: str) -> str:
     """Where an equation stands in the code."""
-    return "<span class='dr-code'>In code:</span> " + "; ".join(link(symbol) for symbol in SYMBOLS[name]) + "."
-
-
-def _code_fragment(name: str) -> Callable[[], str]:
-    return lambda: in_code(name)
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "space": space,
-    "constants": constants,
-    "budgets": budgets,
-    **{f"code_{name}": _code_fragment(name) for name in SYMBOLS},
-}
+    return "<span class='dr-code'>In code:</span> " + "; ".join(map(link, symbols)) + "."

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
-import numpy as np
-
-from dynroute_core.cell import GATE_BIAS
 from dynroute_core.data.datasets import DATASETS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABELS, IGNORE
 from dynroute_core.experiments import experiment
-from dynroute_core.space import ModelConfig, RoutingSpace
+from dynroute_core.space import ModelConfig
 from dynroute_suite.figures.data import sample_figure, street
-from dynroute_suite.figures.gates import Values, activation_figure, factor_figure, gate_cost_table
-from dynroute_suite.figures.style import Picture
+from dynroute_suite.figures.gates import activation_figure, gate_cost_table, recorded_factor_figures, start_words
 from dynroute_suite.report.numbers import NOTHING
-from dynroute_suite.report.routed_runs import Run, routed_runs
+from dynroute_suite.report.results import Results
+from dynroute_suite.report.routed_runs import NO_RUNS
 from dynroute_suite.report.space_tables import HEIGHT, WIDTH
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
@@ -28,51 +23,20 @@ def gates_activation() -> str:
 
 
 def gates_start() -> str:
-    """Where training begins, in numbers."""
-    start = float(np.tanh(GATE_BIAS))
-    return (
-        f"The bias starts at {GATE_BIAS}, so where the pooled features add nothing every path begins with a factor of "
-        f"tanh({GATE_BIAS}) = {start:.3f} and a slope of {1 - start**2:.3f}. A factor of 0 has no slope: from that "
-        "image the path's gate learns nothing. So training starts well above it."
-    )
+    return start_words()
 
 
 def gates_cost() -> str:
     return gate_cost_table(ModelConfig(), height=HEIGHT, width=WIDTH)
 
 
-def gates_factors() -> str:
+def gates_factors(results: Results) -> str:
     """The factors of every committed record's images."""
-    runs = routed_runs()
+    runs = results.routed
     if not runs:
-        return "No record of a network with gates is committed yet."
+        return NO_RUNS
     labels = escape_markdown(", ".join(run.record.label for run in runs))
     return "\n\n".join([*(figure.html for figure in recorded_factor_figures(runs)), f"Records: {labels}."])
-
-
-def recorded_factor_figures(runs: Sequence[Run]) -> list[Picture]:
-    """A figure per profile and data set, with a panel per row: the factors of all its runs' images together."""
-    found: dict[str, dict[str, list[Values]]] = {}
-    for run in runs:
-        group = found.setdefault(f"{run.record.profile} profile, {run.record.data.name}", {})
-        group.setdefault(run.record.row, []).append(recorded_factors(run))
-    return [
-        factor_figure(
-            {row: np.concatenate(each) for row, each in rows.items()}, title=f"Factors after training: {name}"
-        )
-        for name, rows in sorted(found.items())
-    ]
-
-
-def recorded_factors(run: Run) -> Values:
-    """Every factor of every image; paths of closed and dead cells count as 0."""
-    space = RoutingSpace.of(run.config)
-    sources = [index for index, cell in enumerate(space.cells) for _ in space.paths(cell)]
-    rows = [
-        [factor if image.states[cell] == "o" else 0.0 for cell, factor in zip(sources, image.factors, strict=True)]
-        for image in run.routes.images
-    ]
-    return np.array(rows).ravel()
 
 
 def data_streets() -> str:
@@ -116,15 +80,3 @@ def data_settings() -> str:
             )
     heads = ["data", "profile", "image", "classes", "shortest edge in training", "crop", "batch", "shown in evaluation"]
     return markdown_table(heads, lines)
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "gates-activation": gates_activation,
-    "gates-start": gates_start,
-    "gates-cost": gates_cost,
-    "gates-factors": gates_factors,
-    "data-streets": data_streets,
-    "data-classes": data_classes,
-    "data-camvid-classes": data_camvid_classes,
-    "data-settings": data_settings,
-}

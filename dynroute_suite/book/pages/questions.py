@@ -6,7 +6,6 @@ Computed from the rows, `cost.py`, `train.py`, `published.py` and committed reco
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 
 import torch
 
@@ -19,8 +18,6 @@ from dynroute_core.model import Segmenter
 from dynroute_core.profiles import PUBLISHED_BATCH
 from dynroute_core.published import HEARSAY, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
 from dynroute_core.train import learning_rate, make_optimizer
-from dynroute_suite.book.pages.cost import giga
-from dynroute_suite.figures.cost import NETWORKS, parts_of, published_table
 from dynroute_suite.figures.recipe import (
     BIASES,
     SEEDED,
@@ -32,8 +29,9 @@ from dynroute_suite.figures.recipe import (
     recipe_figure,
 )
 from dynroute_suite.figures.style import figure_block
-from dynroute_suite.report.numbers import NOTHING, gmacs
-from dynroute_suite.report.results import committed
+from dynroute_suite.report.cost_tables import NETWORKS, parts_of, published_table
+from dynroute_suite.report.numbers import NOTHING, giga, gmacs
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.tables import markdown_table
 
 RAW = ROWS["dynamic-raw"]
@@ -54,10 +52,10 @@ def real_and_expected() -> str:
     return markdown_table(header, lines) + "\n\nGFLOPs, every factor 1. Real = expected + stem + head + gates."
 
 
-def measured_real_and_expected() -> str:
+def measured_real_and_expected(results: Results) -> str:
     """The committed runs' mean real and expected cost, each with its marks."""
     lines = []
-    for record in (one.record for one in committed()):
+    for record in (one.record for one in results.committed):
         costs = record.costs
         size = f"{costs.nominal_height}×{costs.nominal_width}"
         lines.append([record.label, size, gmacs(costs.paper.mean_macs), gmacs(costs.expected.mean_macs)])
@@ -118,6 +116,11 @@ def gate_bias() -> str:
     )
 
 
+def gate_drawing() -> str:
+    """The gate's function and gradient at several biases."""
+    return figure_block(gate_figure())
+
+
 def losses() -> str:
     """What the authors reported of their loss, with the learning rate there; and the loss of a guess."""
     lines = []
@@ -135,11 +138,11 @@ def losses() -> str:
     )
 
 
-def measured_losses() -> str:
+def measured_losses(results: Results) -> str:
     """The committed runs' last losses, each with its marks: another data set, width and schedule."""
     lines = [
         [record.label, str(facts.iterations), NOTHING if facts.final_loss is None else f"{facts.final_loss:.3f}"]
-        for record, facts in ((one.record, one.record.training) for one in committed())
+        for record, facts in ((one.record, one.record.training) for one in results.committed)
     ]
     header = ["run", "iterations", "loss, mean of the last tenth"]
     return markdown_table(header, lines) + "\n\nMeasured here, on other data than the published rows: not comparable."
@@ -162,6 +165,11 @@ def small_batches() -> str:
         f"{base.iterations} iterations. What happens otherwise, as {said.who} reports ({said.source}): "
         f"{said.setting}, about {said.value:.0f} mIoU."
     )
+
+
+def recipe_drawing() -> str:
+    """Learning rate, budget and drop path over the iterations."""
+    return figure_block(recipe_figure())
 
 
 def recipe_groups() -> str:
@@ -206,20 +214,3 @@ def evaluation_views() -> str:
     return markdown_table(["scale", "shown at", "one view", "with its mirror image"], lines) + (
         f"\n\nGFLOPs of Layer16 with full gates, every path open: **{total / single:.1f}** times the single-scale cost."
     )
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "evaluation_views": evaluation_views,
-    "question_bias": gate_bias,
-    "question_bias_figure": lambda: figure_block(gate_figure()),
-    "question_losses": losses,
-    "question_losses_measured": measured_losses,
-    "question_network_fix": network_fix,
-    "question_real_expected": real_and_expected,
-    "question_real_expected_measured": measured_real_and_expected,
-    "question_sizes": sizes,
-    "question_small_batches": small_batches,
-    "recipe_figure": lambda: figure_block(recipe_figure()),
-    "recipe_groups": recipe_groups,
-    "recipe_table": recipe_table,
-}

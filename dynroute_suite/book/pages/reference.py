@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Mapping
+
+import papermill
 
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import record
@@ -58,8 +59,6 @@ def _default(value: object) -> str:
 
 def parameters() -> str:
     """Every notebook's parameters, read from its own parameters cell."""
-    import papermill
-
     parts = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -104,11 +103,3 @@ def command_line() -> str:
         env=os.environ | {"COLUMNS": "88", "NO_COLOR": "1"},
     )
     return markup.block(done.stdout.rstrip())
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "settings": settings,
-    "parameters": parameters,
-    "schema": schema,
-    "command_line": command_line,
-}

@@ -6,7 +6,6 @@ examples of generated streets are, where a run brought them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from html import escape
 from urllib.parse import quote
 
@@ -30,35 +29,35 @@ from dynroute_suite.report.relations import (
     sequences,
     small_things,
 )
-from dynroute_suite.report.routed_runs import Run, routed_runs
+from dynroute_suite.report.results import Results
+from dynroute_suite.report.routed_runs import NO_RUNS, RoutedRun
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
-NO_RUNS = "No record of a network with gates is committed yet."
 HARDLY = 0.01  # of the mean: runs whose images differ by less say nothing about what makes an image dear
 
 
-def explorer() -> str:
-    runs = routed_runs()
+def explorer(results: Results) -> str:
+    runs = results.routed
     return explorer_block(runs) if runs else NO_RUNS
 
 
-def explorer_facts() -> str:
-    runs = routed_runs()
+def explorer_facts(results: Results) -> str:
+    runs = results.routed
     size = len(explorer_json(runs)) / 1024
     images = sum(len(shipped_images(run)) for run in runs)
     names = ", ".join(escape_markdown(run.record.label) for run in runs)
     return f"On this page: {images} routes of {len(runs)} records ({names}), {size:.0f} KB of data."
 
 
-def gallery() -> str:
+def gallery(results: Results) -> str:
     """Per record the mean route, and the cheapest, the median and the dearest image's."""
-    runs = routed_runs()
+    runs = results.routed
     if not runs:
         return NO_RUNS
     return "\n\n".join(_gallery_of(run) for run in runs)
 
 
-def _gallery_of(run: Run) -> str:
+def _gallery_of(run: RoutedRun) -> str:
     costs = run.record.costs
     mean = mean_route_diagram(
         run.routes, config=run.config, height=costs.nominal_height, width=costs.nominal_width, title="Mean route"
@@ -71,17 +70,17 @@ def _gallery_of(run: Run) -> str:
         f"[Record]({run.address}), [page of the row](/rows/{quote(run.record.row)}.ipynb)."
     )
     parts = [f"## {_heading(run)}", words]
-    parts += [block(mean.html), block(f'<div class="dr-grid">{cards}</div>')]
-    parts += [block(picture.html) for picture in _photographs(run)]
+    parts += [_block(mean.html), _block(f'<div class="dr-grid">{cards}</div>')]
+    parts += [_block(picture.html) for picture in _photographs(run)]
     return "\n\n".join(parts)
 
 
-def _heading(run: Run) -> str:
+def _heading(run: RoutedRun) -> str:
     record = run.record
     return escape_markdown(f"{record.row}, {record.profile} on {record.data.name}, seed {record.seed}")
 
 
-def _card(run: Run, role: str, name: str) -> str:
+def _card(run: RoutedRun, role: str, name: str) -> str:
     costs = run.record.costs
     drawn = small_diagram(
         run.routes,
@@ -97,16 +96,16 @@ def _card(run: Run, role: str, name: str) -> str:
     return f'<div class="dr-card">{drawn.html}<p>{shown}</p></div>'
 
 
-def _photographs(run: Run) -> list[Picture]:
+def _photographs(run: RoutedRun) -> list[Picture]:
     """Image, truth, prediction and errors of the examples, where the run's pictures may be shown and are there."""
     if not is_generated(run.record.data.name) or not (run.folder / EXAMPLES).is_dir():
         return []
     return [example_figure(run.folder, run.record, run.routes, role) for role in example_names(run.record)]
 
 
-def mean_routes() -> str:
+def mean_routes(results: Results) -> str:
     """The mean route of every record side by side, cheapest first."""
-    runs = sorted(routed_runs(), key=lambda run: run.record.costs.paper.mean_macs)
+    runs = sorted(results.routed, key=lambda run: run.record.costs.paper.mean_macs)
     cards = []
     for run in runs:
         costs = run.record.costs
@@ -122,13 +121,13 @@ def mean_routes() -> str:
         cards.append(f'<div class="dr-card">{drawn.html}<p>{escape(label)}</p></div>')
     if not cards:
         return NO_RUNS
-    return block(f'<div class="dr-grid">{"".join(cards)}</div>') + "\n\n" + block(legend_picture().html)
+    return _block(f'<div class="dr-grid">{"".join(cards)}</div>') + "\n\n" + _block(legend_picture().html)
 
 
-def cost_spread() -> str:
+def cost_spread(results: Results) -> str:
     """How far the images of each record differ in cost."""
     lines = []
-    for run in routed_runs():
+    for run in results.routed:
         cost = run.record.costs.paper
         lines.append(
             [
@@ -151,9 +150,9 @@ def cost_spread() -> str:
     return markdown_table(heads, lines) if lines else NO_RUNS
 
 
-def cost_relations_table() -> str:
+def cost_relations_table(results: Results) -> str:
     """What goes with the cost, per record whose images differ, with n, interval and effect."""
-    runs = routed_runs()
+    runs = results.routed
     if not any(map(_differs, runs)):
         return NO_RUNS
     interval = f"{100 * CONFIDENCE:.0f} % interval"
@@ -182,19 +181,19 @@ def _relation_cells(one: Relation) -> list[str]:
     ]
 
 
-def _spread(run: Run) -> float:
+def _spread(run: RoutedRun) -> float:
     cost = run.record.costs.paper
     return (cost.max_macs - cost.min_macs) / cost.mean_macs
 
 
-def _differs(run: Run) -> bool:
+def _differs(run: RoutedRun) -> bool:
     return _spread(run) >= HARDLY
 
 
-def cost_by_class() -> str:
+def cost_by_class(results: Results) -> str:
     """Per record whose images differ: each class's correlation, in words and as a figure, and costs in order."""
     parts = []
-    for run in routed_runs():
+    for run in results.routed:
         parts.append(f"### {_heading(run)}")
         if not _differs(run):
             parts.append(
@@ -202,11 +201,11 @@ def cost_by_class() -> str:
                 "correlation over so little would mislead. None is shown."
             )
             continue
-        parts += [_class_words(run), block(class_correlation_figure(run).html), block(cost_in_order_figure(run).html)]
+        parts += [_class_words(run), _block(class_correlation_figure(run).html), _block(cost_in_order_figure(run).html)]
     return "\n\n".join(parts) if parts else NO_RUNS
 
 
-def _class_words(run: Run) -> str:
+def _class_words(run: RoutedRun) -> str:
     found = [one for one in class_relations(run) if one.rho is not None]
     clear = [one for one in found if one.clear]
     chance = (1 - CONFIDENCE) * len(found)
@@ -227,17 +226,6 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def block(html: str) -> str:
+def _block(html: str) -> str:
     """HTML as a raw block of a Markdown page: it ends at the first blank line, so there may be none."""
     return "\n".join(line for line in html.splitlines() if line.strip())
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "routes-explorer": explorer,
-    "routes-explorer-facts": explorer_facts,
-    "routes-gallery": gallery,
-    "routes-means": mean_routes,
-    "routes-cost-spread": cost_spread,
-    "routes-cost-relations": cost_relations_table,
-    "routes-cost-classes": cost_by_class,
-}

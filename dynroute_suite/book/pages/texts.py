@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 
 from dynroute_core.system.errors import UsageError
 from dynroute_suite.figures.style import figure_block, shown_in_page
 from dynroute_suite.report.results import ROOT
 
 
-def section(heading: str) -> str:
+def readme_data() -> str:
+    return _section("Data")
+
+
+def log() -> str:
+    return _with_figures(_without_heading("LOG.md"))
+
+
+def changelog() -> str:
+    return _without_heading("CHANGELOG.md")
+
+
+def kernels_cpu() -> str:
+    return _part("kernels/README.md")
+
+
+def kernels_cuda() -> str:
+    return _part("kernels/csrc/cuda/README.md")
+
+
+def _section(heading: str) -> str:
     """A section of the README without its heading. Raises UsageError where the README has no such section."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(rf"(?m)^(#+) {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.DOTALL)
@@ -19,7 +38,7 @@ def section(heading: str) -> str:
     return found[2].strip()
 
 
-def without_heading(name: str) -> str:
+def _without_heading(name: str) -> str:
     """A text of the repository without its first heading."""
     text = (ROOT / name).read_text(encoding="utf-8")
     first, _, rest = text.partition("\n")
@@ -28,11 +47,11 @@ def without_heading(name: str) -> str:
 
 def _part(name: str) -> str:
     """A text of the repository as part of a page: headings a level lower, and of links to files only the words."""
-    text = re.sub(r"(?m)^## ", "### ", without_heading(name))
+    text = re.sub(r"(?m)^## ", "### ", _without_heading(name))
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
 
 
-def with_figures(text: str) -> str:
+def _with_figures(text: str) -> str:
     """A text whose pictures, SVG files that `style.standalone` wrote, stand in the page itself, in the page's colours.
 
     Raises UsageError for a picture that is not there or is none of those.
@@ -45,12 +64,3 @@ def with_figures(text: str) -> str:
         return figure_block(shown_in_page(path.read_text(encoding="utf-8")))
 
     return re.sub(r"(?m)^!\[([^\]]*)\]\(([^)]+\.svg)\)$", inline, text)
-
-
-FRAGMENTS: Mapping[str, Callable[[], str]] = {
-    "readme_data": lambda: section("Data"),
-    "log": lambda: with_figures(without_heading("LOG.md")),
-    "changelog": lambda: without_heading("CHANGELOG.md"),
-    "kernels_cpu": lambda: _part("kernels/README.md"),
-    "kernels_cuda": lambda: _part("kernels/csrc/cuda/README.md"),
-}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,17 +18,15 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.strict_json import to_json
-from dynroute_suite.book import row_head as row_summary
 from dynroute_suite.book.build import _copy_records
 from dynroute_suite.book.explorer.page import explorer_block
-from dynroute_suite.book.fragments import fragments
-from dynroute_suite.figures import run as figures
+from dynroute_suite.book.fragments import fragments, text_of
+from dynroute_suite.book.row_head import overview
+from dynroute_suite.figures.run import class_iou_figure, cost_figure
 from dynroute_suite.notebook.document import Cell, Dress, normalise
-from dynroute_suite.report import results as finished
-from dynroute_suite.report import side_by_side as compare
-from dynroute_suite.report import tables
-from dynroute_suite.report.results import FAILED, committed, failures_of, results_in
-from dynroute_suite.report.routed_runs import routed_runs
+from dynroute_suite.report import side_by_side, tables
+from dynroute_suite.report.failures import FAILED
+from dynroute_suite.report.results import Results
 from dynroute_suite.report.speed_record import write_speed
 from support.sample_notebooks import failed_notebook
 from support.sample_records import published_protocol, sample_curve, sample_record, sample_routes
@@ -71,7 +68,7 @@ def hostile(record: Record) -> Record:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Iterator[Path]:
+def results(tmp_path: Path) -> Results:
     for row, config, bias in (("dynamic-a", SMALL, -0.6), ("dynamic-c", FULL, 0.0)):
         folder = tmp_path / row / "demo-streets-seed0"
         folder.mkdir(parents=True)
@@ -101,8 +98,7 @@ def results(tmp_path: Path) -> Iterator[Path]:
         tmp_path / "speed" / "one.json",
         replace(SPEED, title=evil(1), machine=machine, goals=(goal,), measurements=times),
     )
-    with results_in(tmp_path):
-        yield tmp_path
+    return Results(tmp_path)
 
 
 def _made(folder: Path) -> Path:
@@ -173,10 +169,10 @@ def test_the_check_itself_finds_what_stands_unescaped() -> None:
 
 
 @pytest.mark.slow
-def test_every_fragment_shows_hostile_text_as_text(results: Path) -> None:
+def test_every_fragment_shows_hostile_text_as_text(results: Results) -> None:
     shown = 0
     for name, fragment in fragments().items():
-        text = fragment()
+        text = text_of(fragment, results)
         page = require_harmless(text, name) if "dr1" in text or "dr7" in text else rendered("")
         shown += "dr7" in page.text or any("dr7" in value for _, looks in page.tags for value in looks.values())
     print(f"fragments that show hostile text: {shown}")
@@ -184,7 +180,7 @@ def test_every_fragment_shows_hostile_text_as_text(results: Path) -> None:
 
 
 def test_names_that_no_reader_lets_through_are_escaped_all_the_same(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Profile and data set: read_record refuses such names, and the pages do not rely on it."""
 
@@ -192,22 +188,29 @@ def test_names_that_no_reader_lets_through_are_escaped_all_the_same(
         record = read_record(path)
         return replace(record, profile=EVIL, key=EVIL, data=replace(record.data, name=EVIL))
 
-    monkeypatch.setattr(finished, "read_record", spoiled)
+    monkeypatch.setattr("dynroute_suite.report.results.read_record", spoiled)
     known = fragments()
-    for name in ("routes-gallery", "routes-means", "routes-cost-classes", "own_tables", "per_class", "routes-explorer"):
-        require_harmless(known[name](), name)
-    for one in committed():
+    for name in (
+        "routes/gallery",
+        "routes/mean_routes",
+        "routes/cost_by_class",
+        "results/own_tables",
+        "results/per_class",
+        "routes/explorer",
+    ):
+        require_harmless(text_of(known[name], results), name)
+    for one in results.committed:
         require_harmless(tables.comparison_markdown(one.record), "comparison")
         require_harmless(tables.settings_table(one.record.config), "settings")
-        require_harmless(compare.runs_table([one]), "runs")
-        require_harmless(compare.class_table([one]), "classes")
-        for picture in (figures.class_iou_figure(one.record), figures.cost_figure(one.record)):
+        require_harmless(side_by_side.runs_table([one]), "runs")
+        require_harmless(side_by_side.class_table([one]), "classes")
+        for picture in (class_iou_figure(one.record), cost_figure(one.record)):
             require_harmless(picture.html, "figure")
-        require_harmless(row_summary.overview(one.record.row), "row")
+        require_harmless(overview(one.record.row, results), "row")
     page = Page()
-    page.feed(explorer_block(routed_runs()))
+    page.feed(explorer_block(results.routed))
     assert [tag for tag, looks in page.tags if tag == "script"] == ["script", "script"]  # its data and its program
-    require_harmless(row_summary.overview(HOSTILE_ROW), "a failed row")
+    require_harmless(overview(HOSTILE_ROW, results), "a failed row")
 
 
 def test_a_notebooks_heading_and_failure_are_text() -> None:
@@ -220,19 +223,19 @@ def test_a_notebooks_heading_and_failure_are_text() -> None:
         require_harmless("".join(found["source"]), found["id"])
 
 
-def test_a_record_in_anothers_place_and_files_from_elsewhere_are_refused(results: Path, tmp_path: Path) -> None:
+def test_a_record_in_anothers_place_and_files_from_elsewhere_are_refused(results: Results, tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}-secret.txt"
     outside.write_text("secret")
-    folder = results / "dynamic-a" / "demo-streets-seed0"
+    folder = tmp_path / "dynamic-a" / "demo-streets-seed0"
     (folder / "log.txt").symlink_to(outside)
     with pytest.raises(BlockedError, match=r"log\.txt leads out of"):
         _copy_records(results, tmp_path / "book")
     os.remove(folder / "log.txt")
-    elsewhere = _made(results / "dynamic-raw" / "demo-streets-seed0")
+    elsewhere = _made(tmp_path / "dynamic-raw" / "demo-streets-seed0")
     (elsewhere / RECORD).write_bytes((folder / RECORD).read_bytes())
     with pytest.raises(BlockedError, match="is a record of dynamic-a: it has to lie in the folder of that row"):
-        committed()
+        _ = results.committed
     os.remove(elsewhere / RECORD)
-    os.rename(results / HOSTILE_ROW / "full-cityscapes-seed1", results / HOSTILE_ROW / "a)<script>")
+    os.rename(tmp_path / HOSTILE_ROW / "full-cityscapes-seed1", tmp_path / HOSTILE_ROW / "a)<script>")
     with pytest.raises(BlockedError, match="rename this folder"):
-        failures_of(HOSTILE_ROW)
+        results.failures_of(HOSTILE_ROW)

@@ -1,85 +1,25 @@
-"""The book, built once from the committed results and three made-up runs: its pages say what the records say."""
+"""The book as it is built: its pages say what the records say."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PUBLISHED
-from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record, read_record, write_curve, write_record
-from dynroute_core.system.strict_json import to_json
-from dynroute_suite.book.build import build
-from dynroute_suite.book.pages import results as fragments_results
+from dynroute_core.runs.record import RECORD, Record, read_record
+from dynroute_suite.book.pages.results import accuracy_table, cost_table
 from dynroute_suite.figures.style import ROW_LABELS
+from dynroute_suite.report.failures import FAILED
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent, signed
-from dynroute_suite.report.results import FAILED, results_in
+from support.built_book import BLOCKED_ROW, EVIL, FAILED_ROW, PUBLISHED_ROW, UNRUN_ROW, Book
 from support.html_pages import Page, Table
-from support.sample_notebooks import failed_notebook
-from support.sample_records import published_protocol, sample_curve, sample_record, sample_routes
 
-ROOT = Path(__file__).parents[3]
 MAX_MB = 25
-PUBLISHED_ROW, FAILED_ROW, BLOCKED_ROW, UNRUN_ROW = "dynamic-a", "dynamic-b", "network-fix", "dynamic-raw-imagenet"
-EVIL = '<script>alert("1")</script> **x** | $y$ ``` [z](http://evil.example)'
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(frozen=True)
-class Book:
-    """The built pages, and the results they were built from."""
-
-    pages: Path
-    results: Path
-    made_up: Record
-
-    def page(self, name: str) -> Page:
-        return Page(self.pages / f"{name}.html")
-
-    def all_pages(self) -> Iterator[Page]:
-        return (Page(path) for path in sorted(self.pages.rglob("*.html")))
-
-    def records(self) -> dict[str, Record]:
-        paths = sorted(self.results.glob(f"*/*/{RECORD}"))
-        return {path.parent.relative_to(self.results).as_posix(): read_record(path) for path in paths}
-
-
-def add_published_run(results: Path) -> Record:
-    """A run of the published protocol that never was, so that the main table has a number of ours."""
-    model = ROWS[PUBLISHED_ROW].model
-    record = published_protocol(sample_record(model, row=PUBLISHED_ROW, images=1, height=1024, width=2048))
-    routes = sample_routes(model, row=PUBLISHED_ROW, images=1)
-    (image,) = routes.images
-    folder = results / PUBLISHED_ROW / "full-cityscapes-seed0"
-    write_record(folder / RECORD, record)
-    images = tuple(replace(image, name=facts.name) for facts in record.images)
-    (folder / ROUTES).write_bytes(to_json(replace(routes, images=images)))
-    write_curve(folder / CURVE, sample_curve())
-    return record
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
-    home = tmp_path_factory.mktemp("book")
-    results = home / "results"
-    shutil.copytree(ROOT / "results", results)
-    shutil.rmtree(results / UNRUN_ROW)
-    record = add_published_run(results)
-    for row, error, text in ((FAILED_ROW, "DeadKernelError", EVIL), (BLOCKED_ROW, "BlockedError", "no weights here")):
-        shutil.rmtree(results / row, ignore_errors=True)  # a finished run would outweigh the failure
-        folder = results / row / "full-cityscapes-seed3"
-        folder.mkdir(parents=True)
-        (folder / FAILED).write_bytes(failed_notebook(error, text))
-        (folder / "log.txt").write_text(f"\x1b[32mlast words\x1b[0m {EVIL}\n")
-    pages = build(results=results, out=home / "out", say=lambda text: None)
-    return Book(pages, results, record)
 
 
 def numbers_of(table: Table) -> dict[str, list[str]]:
@@ -177,12 +117,11 @@ def strangers(table: str, records: dict[str, Record]) -> list[str]:
 
 def test_no_small_run_stands_in_a_published_table(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     records = book.records()
-    with results_in(book.results):
-        for make in (fragments_results.accuracy_table, fragments_results.cost_table):
-            assert strangers(make(), records) == []
-            assert f"/records/{PUBLISHED_ROW}/full-cityscapes-seed0/" in make()
-        monkeypatch.setattr(fragments_results, "is_comparable", lambda record: True)
-        assert strangers(fragments_results.accuracy_table(), records), "this test could not fail"
+    for make in (accuracy_table, cost_table):
+        assert strangers(make(book.results), records) == []
+        assert f"/records/{PUBLISHED_ROW}/full-cityscapes-seed0/" in make(book.results)
+    monkeypatch.setattr("dynroute_suite.book.pages.results.is_comparable", lambda record: True)
+    assert strangers(accuracy_table(book.results), records), "this test could not fail"
 
 
 # Row pages
@@ -279,13 +218,6 @@ def test_the_book_is_small_and_its_contents_have_unique_names(book: Book) -> Non
     titles = [title for _, title in names]
     assert len(titles) > 20
     assert len(set(titles)) == len(titles)
-
-
-def test_every_fragment_stands_on_a_page(book: Book) -> None:
-    from dynroute_suite.book.fragments import fragments
-
-    shown = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md"))
-    assert [name for name in fragments() if f"_generated/{name}.md" not in shown] == []
 
 
 def test_records_can_be_had_whole(book: Book) -> None:

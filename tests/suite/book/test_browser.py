@@ -1,6 +1,6 @@
 """The book in a real browser: on large and small screens, light and dark; quiet, readable, usable by keyboard.
 
-Pages are built from the committed results. Skipped, with the reason, where Chromium or Playwright are missing.
+Skipped, with the reason, where Chromium or Playwright are missing.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from urllib.parse import parse_qs
 import pytest
 
 from dynroute_core.space import RoutingSpace
-from dynroute_suite.book.build import build
 from dynroute_suite.book.explorer.data import FACTOR_STEPS, shipped_images, steps_of
 from dynroute_suite.book.pdf import write_pdf
 from dynroute_suite.figures.signs import path_color
 from dynroute_suite.report.flow import flow, image_route
 from dynroute_suite.report.numbers import macs_of
-from dynroute_suite.report.routed_runs import routed_runs
 from dynroute_suite.report.threshold import at_threshold
 from support.browser import CHROMIUM, FLAGS, SIZES, axe_violations, looking, overflow, served
+from support.built_book import Book
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright, which drives the browser, is not installed")
 axe = pytest.importorskip("axe_playwright_python", reason="axe, which judges accessibility, is not installed")
@@ -32,14 +31,13 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian, Ubuntu: apt-get install chromium)"),
 ]
 
-ROOT = Path(__file__).parents[3]
 AXE = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 MODES = [(size, theme) for size in SIZES for theme in ("light", "dark")]
 KINDS = [
     "index",
     "idea/ten-minutes",
     "rows/dynamic-c",  # a row with a record
-    "rows/dynamic-raw-l33-imagenet",  # one without
+    "rows/dynamic-raw-imagenet",  # one without
     "routes/gallery",
     "routes/explorer",
     "routes/cost",
@@ -50,13 +48,8 @@ KINDS = [
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(results=ROOT / "results", out=tmp_path_factory.mktemp("book"), draft=True, say=lambda _: None)
-
-
-@pytest.fixture(scope="session")
-def origin(pages: Path) -> Iterator[str]:
-    with served(pages) as address:
+def origin(book: Book) -> Iterator[str]:
+    with served(book.pages) as address:
         yield address
 
 
@@ -94,9 +87,9 @@ def test_a_page_of_each_kind_is_fit_to_be_read(browser: Any, origin: str, name: 
     assert not problems
 
 
-def test_every_page_is_quiet(browser: Any, origin: str, pages: Path) -> None:
+def test_every_page_is_quiet(browser: Any, origin: str, book: Book) -> None:
     names = sorted(
-        path.relative_to(pages).as_posix() for path in pages.rglob("*.html") if path.parent.name != "_static"
+        path.relative_to(book.pages).as_posix() for path in book.pages.rglob("*.html") if path.parent.name != "_static"
     )
     assert len(names) > len(KINDS)
     problems = []
@@ -136,8 +129,8 @@ def drawing(page: Any) -> str:
     return shown
 
 
-def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, origin: str) -> None:
-    run = routed_runs()[0]
+def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, origin: str, book: Book) -> None:
+    run = book.results.routed[0]
     names = [image.name for image in shipped_images(run)]
     with looking(browser, origin) as (page, seen):
         page.goto(f"{origin}/routes/explorer.html")
@@ -164,8 +157,8 @@ def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, orig
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9])
-def test_the_explorer_shows_what_python_computes(browser: Any, origin: str, threshold: float) -> None:
-    run = routed_runs()[-1]
+def test_the_explorer_shows_what_python_computes(browser: Any, origin: str, book: Book, threshold: float) -> None:
+    run = book.results.routed[-1]
     facts = shipped_images(run)[-1]
     space, costs = RoutingSpace.of(run.config), run.record.costs
     recorded = image_route(run.routes, facts.name)
@@ -189,8 +182,8 @@ def test_the_explorer_shows_what_python_computes(browser: Any, origin: str, thre
         assert all(abs(int(color[k : k + 2], 16) - int(wanted[k : k + 2], 16)) <= 1 for k in (1, 3, 5))
 
 
-def test_the_explorer_by_touch(browser: Any, origin: str) -> None:
-    names = [image.name for image in shipped_images(routed_runs()[0])]
+def test_the_explorer_by_touch(browser: Any, origin: str, book: Book) -> None:
+    names = [image.name for image in shipped_images(book.results.routed[0])]
     with looking(browser, origin, size="mobile") as (page, seen):
         page.goto(f"{origin}/routes/explorer.html")
         page.locator("#dr-next").tap()
@@ -202,8 +195,8 @@ def test_the_explorer_by_touch(browser: Any, origin: str) -> None:
         assert seen.nothing(), seen
 
 
-def test_the_address_brings_the_state_back(browser: Any, origin: str) -> None:
-    first, second = routed_runs()[0], routed_runs()[1]
+def test_the_address_brings_the_state_back(browser: Any, origin: str, book: Book) -> None:
+    first, second = book.results.routed[0], book.results.routed[1]
     name = shipped_images(first)[3].name
     wanted = {
         "record": first.identity,
@@ -222,11 +215,11 @@ def test_the_address_brings_the_state_back(browser: Any, origin: str) -> None:
         assert kept(page) == {"record": first.identity, "image": shipped_images(first)[0].name}
 
 
-def test_the_explorer_works_from_a_file(browser: Any, origin: str, pages: Path) -> None:
+def test_the_explorer_works_from_a_file(browser: Any, origin: str, book: Book) -> None:
     with looking(browser, origin) as (page, seen):
-        page.goto((pages / "routes" / "explorer.html").as_uri())
+        page.goto((book.pages / "routes" / "explorer.html").as_uri())
         page.locator("#dr-next").click()
-        assert kept(page)["image"] == shipped_images(routed_runs()[0])[1].name
+        assert kept(page)["image"] == shipped_images(book.results.routed[0])[1].name
         assert seen.nothing(), seen
 
 
@@ -244,13 +237,13 @@ def test_without_javascript_a_picture_and_the_way_to_the_gallery_stand(browser: 
 # The PDF
 
 
-def test_the_pdf_has_every_page_and_bookmarks(pages: Path) -> None:
+def test_the_pdf_has_every_page_and_bookmarks(book: Book) -> None:
     """Chromium writes the structure of a PDF uncompressed, so that its objects can be counted without a reader."""
     # In a thread of its own: Playwright allows one browser per thread, and the other tests' is open.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        written = thread.submit(write_pdf, pages.parent).result().read_bytes()
+        written = thread.submit(write_pdf, book.pages.parent).result().read_bytes()
     count = len(re.findall(rb"/Type\s*/Page\b", written))
-    assert count > len(list(pages.glob("*/*.html"))), "fewer sheets than the book has pages"
+    assert count > len(list(book.pages.glob("*/*.html"))), "fewer sheets than the book has pages"
     titles = re.findall(rb"/Title\s*[(<]", written)
     assert b"/Outlines" in written and len(titles) > len(KINDS)
     assert b"/StructTreeRoot" in written, "not tagged: a screen reader finds no order in it"

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from dynroute_core.space import RoutingSpace
-from dynroute_suite.book.explorer import data as explorer_data
 from dynroute_suite.book.explorer.data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
 from dynroute_suite.book.explorer.page import explorer_block
 from dynroute_suite.report.flow import flow, image_route
 from dynroute_suite.report.numbers import macs_of, share_text
-from dynroute_suite.report.results import committed, results_in
-from dynroute_suite.report.routed_runs import Run, routed_runs
+from dynroute_suite.report.results import Results
+from dynroute_suite.report.routed_runs import RoutedRun
 from dynroute_suite.report.threshold import at_threshold
 from support.sample_runs import sample_runs
 
@@ -44,11 +43,11 @@ console.log(JSON.stringify(answers));
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> tuple[Run, ...]:
+def runs(tmp_path: Path) -> tuple[RoutedRun, ...]:
     return sample_runs(tmp_path)
 
 
-def ask(runs: tuple[Run, ...]) -> Any:
+def ask(runs: tuple[RoutedRun, ...]) -> Any:
     node = shutil.which("node")
     if node is None:
         pytest.skip("the script's arithmetic is checked with Node, which is not installed here")
@@ -60,9 +59,9 @@ def ask(runs: tuple[Run, ...]) -> Any:
 
 
 @pytest.mark.parametrize("which", ["samples", "committed"])
-def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[Run, ...]) -> None:
+def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[RoutedRun, ...]) -> None:
     """States, open paths, whole MACs and the words that tell them, for every image and several thresholds."""
-    asked = runs if which == "samples" else routed_runs()
+    asked = runs if which == "samples" else Results().routed
     assert asked
     for run, answers in zip(asked, ask(asked), strict=True):
         space, costs = RoutingSpace.of(run.config), run.record.costs
@@ -86,7 +85,7 @@ def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[Ru
             assert per_threshold[0]["cost"] == pytest.approx(facts.paper_macs, rel=FLOAT32)
 
 
-def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[Run, ...]) -> None:
+def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[RoutedRun, ...]) -> None:
     data = json.loads(explorer_json(runs))
     assert [record["id"] for record in data["records"]] == [run.identity for run in runs]
     for run, record in zip(runs, data["records"], strict=True):
@@ -100,7 +99,7 @@ def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[Run, 
             assert len(steps) == 2 * len(run.routes.paths)
 
 
-def test_factors_are_rounded_so_that_no_threshold_is_crossed(runs: tuple[Run, ...]) -> None:
+def test_factors_are_rounded_so_that_no_threshold_is_crossed(runs: tuple[RoutedRun, ...]) -> None:
     run = runs[0]
     space = RoutingSpace.of(run.config)
     image = run.routes.images[0]
@@ -112,22 +111,23 @@ def test_factors_are_rounded_so_that_no_threshold_is_crossed(runs: tuple[Run, ..
 
 def test_networks_without_gates_have_nothing_to_explore(tmp_path: Path) -> None:
     runs = sample_runs(tmp_path)
-    with results_in(tmp_path):
-        rows = {one.record.row for one in committed()}
+    rows = {one.record.row for one in Results(tmp_path).committed}
     assert rows - {run.record.row for run in runs} == {"network-fix"}
 
 
-def test_many_images_are_thinned_evenly_with_both_ends(runs: tuple[Run, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_thinned_evenly_with_both_ends(
+    runs: tuple[RoutedRun, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = runs[0]
     everyone = shipped_images(run)
-    monkeypatch.setattr(explorer_data, "MAX_IMAGES", 3)
+    monkeypatch.setattr("dynroute_suite.book.explorer.data.MAX_IMAGES", 3)
     few = shipped_images(run)
     assert len(few) == 3
     assert (few[0], few[-1]) == (everyone[0], everyone[-1])
     assert len(set(few)) == 3
 
 
-def test_the_block_is_one_raw_block_with_a_drawing_per_network(runs: tuple[Run, ...]) -> None:
+def test_the_block_is_one_raw_block_with_a_drawing_per_network(runs: tuple[RoutedRun, ...]) -> None:
     html = explorer_block(runs)
     assert "\n\n" not in html
     assert html == explorer_block(runs)
@@ -142,7 +142,7 @@ def test_the_block_is_one_raw_block_with_a_drawing_per_network(runs: tuple[Run, 
     assert 'href="gallery.html"' in html
 
 
-def test_names_cannot_leave_the_data(runs: tuple[Run, ...]) -> None:
+def test_names_cannot_leave_the_data(runs: tuple[RoutedRun, ...]) -> None:
     run = runs[0]
     nasty = "</script><script>alert(1)</script>"
     images = tuple(replace(image, name=nasty + image.name) for image in run.routes.images)

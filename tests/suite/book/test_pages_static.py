@@ -11,13 +11,12 @@ from dynroute_core.cost import cost_table
 from dynroute_core.model import Segmenter
 from dynroute_core.space import RoutingSpace
 from dynroute_core.static_routes import STATIC, divide, static_model
-from dynroute_suite.book.pages import static as fragments_static
-from dynroute_suite.book.pages.static import FRAGMENTS, common_config, static_table
+from dynroute_suite.book.fragments import fragments
+from dynroute_suite.book.pages import static
+from dynroute_suite.report.network_tables import common_config, depth_table, static_table
 from dynroute_suite.report.numbers import gmacs, significant
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.results import Results
 from support.sample_runs import sample_runs
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def lines_of(table: str) -> dict[str, list[str]]:
@@ -28,21 +27,13 @@ def lines_of(table: str) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    runs = list(sample_runs(tmp_path))
-    monkeypatch.setattr(fragments_static, "routed_runs", lambda: runs)
-    return runs
-
-
-@pytest.mark.parametrize("name", sorted(FRAGMENTS))
-def test_a_fragment_is_the_same_each_time(name: str) -> None:
-    text = FRAGMENTS[name]()
-    assert text.strip()
-    assert text == FRAGMENTS[name]()
+def results(tmp_path: Path) -> Results:
+    sample_runs(tmp_path)
+    return Results(tmp_path)
 
 
 def test_the_table_is_the_networks_own() -> None:
-    lines = lines_of(FRAGMENTS["static-table"]())
+    lines = lines_of(static_table())
     for name, network in STATIC.items():
         config = static_model(name)
         space, model = RoutingSpace.of(config), Segmenter(config)
@@ -60,7 +51,7 @@ def test_networks_that_do_not_fit_are_left_out() -> None:
 
 
 def test_the_division_is_shown_for_the_papers_two_depths() -> None:
-    lines = lines_of(FRAGMENTS["static-depths"]())
+    lines = lines_of(depth_table())
     for network in STATIC.values():
         wanted = [" ".join(map(str, divide(layers + 1, network.depths))) for layers in (16, 33)]
         assert lines[network.title][1:3] == wanted
@@ -68,7 +59,7 @@ def test_the_division_is_shown_for_the_papers_two_depths() -> None:
 
 @pytest.mark.parametrize("name", STATIC)
 def test_a_drawing_shows_every_cell_and_what_is_left_out(name: str) -> None:
-    text = FRAGMENTS[f"static-{name}"]()
+    text = fragments()[f"static/{name}"]()
     space = RoutingSpace.of(static_model(name))
     assert sum("channels)" in title for title in re.findall("<title>(.*?)</title>", text)) == len(space.cells)
     assert f"Fixed network: 16 layers, {len(space.routed_cells)} cells and the initial one" in text
@@ -79,10 +70,10 @@ def test_a_drawing_shows_every_cell_and_what_is_left_out(name: str) -> None:
     assert STATIC[name].source.split(",")[0] in text
 
 
-def test_common_networks_of_the_records(shown_runs: list[Run]) -> None:
-    text = FRAGMENTS["common-records"]()
+def test_common_networks_of_the_records(results: Results) -> None:
+    text = static.common(results)
     found = 0
-    for run in shown_runs:
+    for run in results.routed:
         assert f"### {run.record.row}" in text
         config = common_config(run, 0.5)
         if config is None:
@@ -105,11 +96,5 @@ def test_common_networks_of_the_records(shown_runs: list[Run]) -> None:
     assert found
 
 
-def test_without_records_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fragments_static, "routed_runs", lambda: ())
-    assert "No record" in FRAGMENTS["common-records"]()
-
-
-def test_every_fragment_stands_on_a_page() -> None:
-    pages = "".join((ROOT / "book" / "routes" / f"{page}.md").read_text() for page in ("static", "common"))
-    assert set(re.findall(r"_generated/([a-z0-9-]+)\.md", pages)) == set(FRAGMENTS)
+def test_without_records_it_says_so(tmp_path: Path) -> None:
+    assert "No record" in static.common(Results(tmp_path))

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dynroute_core.system.errors import UsageError
-from dynroute_suite.book.pages import texts as fragments_texts
+from dynroute_suite.book.pages import texts
 from dynroute_suite.figures.style import shown_in_page, standalone, svg_picture
 from dynroute_suite.figures.svg import text
 
@@ -25,17 +25,17 @@ def test_a_picture_comes_back_from_its_file() -> None:
 
 
 def test_a_text_shows_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fragments_texts, "ROOT", tmp_path)
+    monkeypatch.setattr(texts, "ROOT", tmp_path)
     (tmp_path / "one.svg").write_text(standalone(PICTURE))
-    shown = fragments_texts.with_figures("Before.\n\n![words](one.svg)\n\nAfter.")
+    shown = texts._with_figures("Before.\n\n![words](one.svg)\n\nAfter.")
     assert PICTURE.html in shown and "one.svg" not in shown
     assert shown.startswith("Before.\n\n```{raw} html\n") and shown.endswith("\n```\n\nAfter.")
 
 
 def test_pictures_that_cannot_be_shown_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fragments_texts, "ROOT", tmp_path)
+    monkeypatch.setattr(texts, "ROOT", tmp_path)
     with pytest.raises(UsageError, match=r"gone\.svg"):
-        fragments_texts.with_figures("![words](gone.svg)")
+        texts._with_figures("![words](gone.svg)")
     (tmp_path / "foreign.svg").write_text("<svg/>")
     with pytest.raises(UsageError, match="standalone"):
-        fragments_texts.with_figures("![words](foreign.svg)")
+        texts._with_figures("![words](foreign.svg)")

@@ -1,4 +1,4 @@
-"""The session and the panel: thresholds and routes act while the network runs, and what is shown is what came out."""
+"""The explorer and its panel: thresholds and routes act while the network runs, and what is shown is what came out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.explore.panel import Panel, summary
 from dynroute_suite.explore.session import (
     GATES,
-    Session,
+    Explorer,
     closing_up_to,
     of_samples,
     own_pictures,
@@ -49,21 +49,21 @@ def samples(count: int = 2) -> list[Sample]:
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> Explorer:
     """Gates at tanh(1.5) = 0.905, those of layer 1 at 0.5: a threshold between closes these cells and no others."""
     chosen = replace(experiment("dynamic-c", profile="smoke"), model=CONFIG)
     model = shaken(Segmenter(CONFIG))
     set_gates(model, {cell: (0.5,) * len(model.space.paths(cell)) for cell in model.space.cells if cell.layer == 1})
-    return Session(model.eval(), chosen, of_samples(samples()), CPU, trained=False)
+    return Explorer(model.eval(), chosen, of_samples(samples()), CPU, trained=False)
 
 
-def test_cost_and_diagram_agree(session: Session) -> None:
+def test_cost_and_diagram_agree(session: Explorer) -> None:
     for threshold in (0.0, 0.5):
         view = session.view(0, threshold=threshold)
         assert view.flow.total_macs == pytest.approx(view.macs, rel=FLOAT32)
 
 
-def test_the_threshold_closes_paths_while_the_network_runs(session: Session) -> None:
+def test_the_threshold_closes_paths_while_the_network_runs(session: Explorer) -> None:
     views = [session.view(0, threshold=t) for t in (0.0, 0.6, 1.0)]
     costs = [view.macs for view in views]
     assert costs[0] > costs[1] > costs[2]
@@ -73,7 +73,7 @@ def test_the_threshold_closes_paths_while_the_network_runs(session: Session) -> 
     assert not np.array_equal(views[0].labels, views[2].labels)
 
 
-def test_the_model_is_left_as_it_was(session: Session) -> None:
+def test_the_model_is_left_as_it_was(session: Explorer) -> None:
     before = session.view(0).macs
     session.view(0, threshold=0.9)
     assert session.view(0).macs == before
@@ -82,7 +82,7 @@ def test_the_model_is_left_as_it_was(session: Session) -> None:
     assert session.view(0).macs == before
 
 
-def test_a_forced_route_runs_its_paths_alone(session: Session) -> None:
+def test_a_forced_route_runs_its_paths_alone(session: Explorer) -> None:
     everything = session.view(0, route="all-open")
     assert everything.macs == everything.flow.table.all_open
     nothing = session.view(0, route="all-closed")
@@ -96,13 +96,13 @@ def test_a_forced_route_runs_its_paths_alone(session: Session) -> None:
 def test_routes_that_do_not_fit_are_not_offered() -> None:
     shallow = replace(CONFIG, layers=1)
     chosen = replace(experiment("dynamic-c", profile="smoke"), model=shallow)
-    session = Session(Segmenter(shallow).eval(), chosen, of_samples(samples()), CPU, trained=False)
+    session = Explorer(Segmenter(shallow).eval(), chosen, of_samples(samples()), CPU, trained=False)
     for name in session.route_names:
         session.view(0, route=name)
     assert "static-fcn32s" not in session.route_names
 
 
-def test_truth_is_optional(tmp_path: Path, session: Session) -> None:
+def test_truth_is_optional(tmp_path: Path, session: Explorer) -> None:
     Image.fromarray(samples()[0].image).save(tmp_path / "mine.png")
     (tmp_path / "notes.txt").write_text("no picture")
     mine = replace(session, pictures=own_pictures(tmp_path))
@@ -117,7 +117,7 @@ def test_truth_is_optional(tmp_path: Path, session: Session) -> None:
         own_pictures(tmp_path / "nowhere")
 
 
-def test_the_panel_follows_its_controls(session: Session) -> None:
+def test_the_panel_follows_its_controls(session: Explorer) -> None:
     panel = Panel(session, repeats=1)
     before = panel.view.macs
     assert summary(session, panel.view) in panel.words.value
@@ -135,12 +135,12 @@ def test_the_panel_follows_its_controls(session: Session) -> None:
     assert not panel.threshold.disabled
 
 
-def test_an_error_for_users_becomes_words(session: Session) -> None:
+def test_an_error_for_users_becomes_words(session: Explorer) -> None:
     def broken(_: int) -> Sample:
         raise BlockedError("street 1 is truncated. Restore it.")
 
     panel = Panel(session, repeats=1)
-    panel.session = replace(session, pictures=replace(session.pictures, open=broken))
+    panel.explorer = replace(session, pictures=replace(session.pictures, open=broken))
     panel.image.value = 1
     assert "Restore it." in panel.words.value
     assert 'role="alert"' in panel.words.value
@@ -160,6 +160,6 @@ def test_a_finished_run_brings_its_settings_and_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5])
-def test_thresholds_outside_the_factors_range_are_refused(session: Session, threshold: float) -> None:
+def test_thresholds_outside_the_factors_range_are_refused(session: Explorer, threshold: float) -> None:
     with pytest.raises(ValueError, match="lie from 0 to 1"):
         session.view(0, threshold=threshold)

@@ -20,8 +20,9 @@ from dynroute_core.runs.record import EXAMPLES, Record, example_names
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.train import TrainConfig
-from dynroute_suite.figures.examples import street_figure
-from dynroute_suite.figures.run import class_iou_figure, cost_figure, curve_figure, example_figure, pareto_figure
+from dynroute_suite.figures.examples import example_figure, street_figure
+from dynroute_suite.figures.pareto import pareto_figure
+from dynroute_suite.figures.run import class_iou_figure, cost_figure, curve_figure
 from dynroute_suite.figures.style import ROW_COLORS, ROW_LABELS, Picture, figure_style, picture
 from dynroute_suite.report.numbers import gmacs, macs_of, macs_text, percent, signed, significant
 from support.sample_records import published_protocol, sample_curve, sample_record, sample_routes

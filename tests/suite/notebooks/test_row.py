@@ -128,26 +128,6 @@ def test_there_are_notebooks() -> None:
     assert ROOT / "notebooks" / "row.ipynb" in TEMPLATES
 
 
-def unexecuted(folder: Path, names: list[str]) -> list[str]:
-    """The notebooks whose own test file, tests/test_notebook_NAME.py, is missing or runs another notebook."""
-
-    def executes(name: str) -> bool:
-        path = folder / f"test_notebook_{name}.py"
-        return path.exists() and re.search(rf'execute\(\s*"{name}"', path.read_text()) is not None
-
-    return [name for name in names if not executes(name)]
-
-
-def test_every_notebook_is_executed_by_a_test_of_its_own() -> None:
-    assert unexecuted(ROOT / "tests", [path.stem for path in TEMPLATES]) == ["row"]  # run for real below
-
-
-def test_a_notebook_without_a_test_is_found(tmp_path: Path) -> None:
-    (tmp_path / "test_notebook_two.py").write_text('cells = execute("one", folder)')
-    (tmp_path / "test_notebook_three.py").write_text('cells = execute("three", folder)')
-    assert unexecuted(tmp_path, ["one", "two", "three"]) == ["one", "two"]
-
-
 Edit = Callable[[dict[str, list[dict[str, object]]]], object]
 
 

@@ -11,7 +11,7 @@ from dynroute_core.space import OPEN_THRESHOLD, ModelConfig
 from dynroute_core.system.strict_json import to_json
 from dynroute_suite.report.claims import Claim, claims, common_checks
 from dynroute_suite.report.flow import open_names
-from dynroute_suite.report.results import committed, results_in
+from dynroute_suite.report.results import Results
 from support.sample_records import plain_settings, sample_record, sample_routes
 
 IMAGES = 12
@@ -69,8 +69,7 @@ def write(
 
 
 def judged(folder: Path) -> tuple[Claim, ...]:
-    with results_in(folder):
-        return claims(committed())
+    return claims(Results(folder).committed)
 
 
 def held(claim: Claim) -> dict[str, bool | None]:
@@ -128,8 +127,7 @@ def test_a_common_network_is_no_rival_but_told(tmp_path: Path) -> None:
     write(tmp_path, "dynamic-c", cost=3e6, hits=12)
     write(tmp_path, "common-c", cost=1e6, hits=13)
     assert all("common" not in what for what in held(judged(tmp_path)[1]))
-    with results_in(tmp_path):
-        (check,) = common_checks(committed())
+    (check,) = common_checks(Results(tmp_path).committed)
     assert (check.what, check.held) == ("dynamic-c (n = 1) above common-c (n = 1)", False)
 
 

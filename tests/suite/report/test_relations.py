@@ -22,14 +22,14 @@ from dynroute_suite.report.relations import (
     sequences,
     small_things,
 )
-from dynroute_suite.report.routed_runs import Run
+from dynroute_suite.report.routed_runs import RoutedRun
 from support.sample_runs import sample_runs
 
 N = 40
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path) -> RoutedRun:
     """N images whose cost grows with class 0; class 1 is a little noise, class 2 the rest, the others never occur."""
     base = sample_runs(tmp_path)[0]
     draw = np.random.default_rng(3)
@@ -63,7 +63,7 @@ def test_rank_correlation_equals_the_formula_without_ties() -> None:
     assert rank_correlation(x, np.ones(30)) is None
 
 
-def test_shares_and_costs_belong_to_the_same_image(run: Run) -> None:
+def test_shares_and_costs_belong_to_the_same_image(run: RoutedRun) -> None:
     shares, costs = class_shares(run), costs_of(run)
     assert shares.sum(1) == pytest.approx(np.ones(N))
     first = run.routes.images[0]
@@ -71,7 +71,7 @@ def test_shares_and_costs_belong_to_the_same_image(run: Run) -> None:
     assert shares[0, 0] == (first.true_positive[0] + 50) / (sum(first.true_positive) + 50)
 
 
-def test_a_class_that_grows_with_the_cost_is_found_and_noise_is_not(run: Run) -> None:
+def test_a_class_that_grows_with_the_cost_is_found_and_noise_is_not(run: RoutedRun) -> None:
     found = {one.name: one for one in class_relations(run)}
     grows, noise, rest = (run.record.data.class_names[k] for k in (0, 1, 2))
     assert set(found) == {grows, noise, rest}
@@ -91,7 +91,7 @@ def test_intervals_cover_independent_noise() -> None:
     assert clear < 10
 
 
-def test_neighbours_and_sequences_are_told(run: Run) -> None:
+def test_neighbours_and_sequences_are_told(run: RoutedRun) -> None:
     assert sequences(run) == 2
     assert in_order(run).tolist() == [
         image.paper_macs for image in sorted(run.record.images, key=lambda image: image.name)
@@ -99,7 +99,7 @@ def test_neighbours_and_sequences_are_told(run: Run) -> None:
     assert neighbours_correlation(run) is not None
 
 
-def test_figures_name_what_they_show(run: Run) -> None:
+def test_figures_name_what_they_show(run: RoutedRun) -> None:
     picture = class_correlation_figure(run)
     assert run.record.label in picture.alt
     assert picture == class_correlation_figure(run)

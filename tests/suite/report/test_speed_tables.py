@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from dynroute_kernels.cpu import build
-from dynroute_suite.book.pages.operations import FRAGMENTS
-from dynroute_suite.book.pages.speed import NOT_YET
-from dynroute_suite.report.results import results_in
-from dynroute_suite.report.speed_record import read_speed, write_speed
-from support.sample_speed import MACHINE, RECORD, TIME
+from dynroute_suite.report.speed_record import read_speed
+from dynroute_suite.report.speed_tables import gain_range, operations_table
+from support.sample_speed import RECORD, TIME
 
 ROOT = Path(__file__).resolve().parents[3]
 MEASURED = ROOT / "results" / "speed" / "operations-1024x2048-cpu-default.json"
@@ -37,17 +35,10 @@ SMALL = replace(
 )
 
 
-def test_gains_are_over_plain_torch_at_each_size(tmp_path):
-    write_speed(tmp_path / "speed" / "one.json", SMALL)
-    with results_in(tmp_path):
-        text = FRAGMENTS["kernels_operations"]()
-    assert "| cell | 8×128 | 9.00 | 6.00 | 2.00 | – | – | 3.0 | – |" in text
-    assert MACHINE.device_name in text and "short form" in text
-
-
-def test_without_a_record_the_page_says_so(tmp_path):
-    with results_in(tmp_path):
-        assert FRAGMENTS["kernels_operations"]() == NOT_YET
+def test_gains_are_over_plain_torch_at_each_size():
+    assert gain_range(SMALL, "cell", "float32") == "3.0–4.0×"
+    assert gain_range(SMALL, "cell", "bfloat16") == gain_range(SMALL, "stem", "float32") == "–"
+    assert "| cell | 8×128 | 9.00 | 6.00 | 2.00 | – | – | 3.0 | – |" in operations_table(SMALL)
 
 
 @pytest.mark.skipif(build.built() is None and bool(build.missing()), reason="the kernels are not compiled")
