@@ -45,7 +45,7 @@ def test_gains_are_over_plain_torch_at_each_size():
 def test_the_benchmark_at_a_tiny_size(tmp_path):
     small = ("--size", "64", "96", "--channels", "8", "--runs", "1", "--out", str(tmp_path))
     command = [sys.executable, "benchmarks/operations.py", *small]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     record = read_speed(tmp_path / "operations-64x96-cpu-default.json")
     parts = {one.part for one in read_speed(MEASURED).measurements}
     assert {one.part for one in record.measurements} == parts
