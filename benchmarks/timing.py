@@ -84,7 +84,7 @@ def alternate(
 
 
 def peak_gmacs(device: torch.device) -> dict[str, float]:
-    """GMAC/s of a matrix product of 1024³, on a GPU of 8192³, by dtype: the best of twenty, or of what a second has room
+    """GMAC/s of a product of 1024³, on a GPU of 8192³, by dtype: the best of twenty, or of what a second has room
     for (without instructions for it, torch takes two seconds over one in bfloat16)."""
     found = {}
     side = 8192 if device.type == "cuda" else 1024  # a GPU is through the smaller one before its launch pays
