@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -239,6 +240,17 @@ def update(
     )  # fmt: skip
 
 
+def peak_macs() -> float:
+    """float32 multiply-accumulates a second of one core, in registers: the best of twenty tries, each of a few ms."""
+    name, rounds = isa().encode(), 1_000_000
+    best = 0.0
+    for _ in range(20):
+        begin = time.perf_counter()
+        done = library().dynroute_step_multiply_adds(name, rounds)
+        best = max(best, done / (time.perf_counter() - begin))
+    return best
+
+
 def isa() -> str:
     """The instruction set that runs; raises BuildError where the one named in DYNROUTE_ISA is not to be had."""
     wanted = os.environ.get(ISA_VARIABLE, "").removesuffix("_bf16")  # the step has no bfloat16: float32's is AVX-512's
@@ -266,6 +278,7 @@ def library() -> ctypes.CDLL:
         ),
         ("backward", integer, (pointer, integer, *[pointer] * 3)),
         ("cross_entropy", integer, (pointer, integer, *[pointer] * 5)),
+        ("multiply_adds", long, (ctypes.c_char_p, long)),
         ("squares", integer, (ctypes.c_char_p, integer, integer, pointer, long, pointer)),
         (
             "update",

@@ -138,6 +138,18 @@ API int dynroute_step_cross_entropy(void* step, int threads, const void* logits,
   });
 }
 
+// The multiply-accumulates of `rounds` rounds in registers, one after the other on this thread.
+API int64_t dynroute_step_multiply_adds(const char* isa, int64_t rounds) {
+  int64_t done = 0;
+  guarded([&] {
+    const dynroute::Maker& maker = dynroute::chosen(isa);
+    volatile float kept = maker.multiply_adds(rounds);
+    (void)kept;
+    done = rounds * maker.macs;
+  });
+  return done;
+}
+
 API int dynroute_step_squares(const char* isa, int doubles, int threads, const void* values, int64_t count, double* sum) {
   return guarded([&] { *sum = dynroute::chosen(isa).squares(values, count, doubles != 0, threads); });
 }

@@ -13,6 +13,7 @@
 #include "cross_entropy.h"
 #include "network.h"
 #include "update.h"
+#include "peak.h"
 
 static Step* make_step(const Shape& shape, bool doubles) {
   if (doubles) return new Network<double>(shape);
@@ -34,4 +35,5 @@ static void any_update(const Span* spans, int span_count, void* parameters, cons
            static_cast<float*>(momenta), static_cast<float>(momentum), static_cast<float>(scale), threads);
 }
 
-static const Maker MAKER = {ISA_NAME, make_step, any_squares, any_update};
+static const Maker MAKER = {ISA_NAME,    LANES<float> * 10, make_step,
+                             any_squares, any_update,        multiply_adds};

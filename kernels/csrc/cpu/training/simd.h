@@ -46,10 +46,17 @@ constexpr int padded(int channels) {
   return (channels + LANES<T> - 1) / LANES<T> * LANES<T>;
 }
 
-template <class T>
-INLINE V<T> fill(T x) {
-  return V<T>{} + x;
-}
+// One broadcast each: the vector extension's `V<T>{} + x` is an addition too, since it makes -0 a 0.
+#if BYTES == 64
+INLINE vf fill(float x) { return (vf)_mm512_set1_ps(x); }
+INLINE vd fill(double x) { return (vd)_mm512_set1_pd(x); }
+#elif BYTES == 32
+INLINE vf fill(float x) { return (vf)_mm256_set1_ps(x); }
+INLINE vd fill(double x) { return (vd)_mm256_set1_pd(x); }
+#else
+INLINE vf fill(float x) { return vf{x, x, x, x}; }
+INLINE vd fill(double x) { return vd{x, x}; }
+#endif
 template <class T>
 INLINE V<T> load(const T* p) {
   return *reinterpret_cast<const typename Real<T>::any*>(p);

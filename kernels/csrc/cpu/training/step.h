@@ -81,10 +81,12 @@ struct Span {
 // One instruction set. `update`: SGD with momentum, of gradients multiplied by `scale`.
 struct Maker {
   const char* isa;
+  int macs;  // of a round of `multiply_adds`
   Step* (*make)(const Shape& shape, bool doubles);
   double (*squares)(const void* values, int64_t count, bool doubles, int threads);
   void (*update)(const Span* spans, int span_count, void* parameters, const void* gradient, void* momenta,
                  double momentum, double scale, bool doubles, int threads);
+  float (*multiply_adds)(int64_t rounds);
 };
 
 // Null where the instruction set was not compiled in.
