@@ -1,9 +1,9 @@
 """How long is a training step, eager and compiled? Alternating in one process; next to the arithmetic floor.
 
 The floor: three times the forward convolutions' multiply-accumulates over what the cores attain in registers in the
-same run (beside it, a matrix product's, which has to be near it). Eager is `train.Trainer` itself; compiled takes the
-same steps with `compiled_step.CompiledStep`. Gains and shares of the floor are given by the wall's clock and, for a
-machine that others use too, by the processor's. Memory: the most that a process of its own held above its start.
+same run (beside it, a matrix product's, which has to be near it). Both are `train.Trainer`, with torch's step and with
+the compiled one. Gains and shares of the floor are given by the wall's clock and, for a machine that others use too, by
+the processor's. Memory: the most that a process of its own held above its start.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import torch
 from timing import machine
 from torch import nn
 
-from dynroute_core.compiled_step import CompiledStep
+from dynroute_core.engine.training import CompiledTrainingStep
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
-from dynroute_core.runtime import keep_freed_memory
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import TrainConfig, Trainer, learning_rate, make_optimizer
-from dynroute_kernels import training
+from dynroute_core.system.machine import keep_freed_memory
+from dynroute_core.train import TrainConfig, Trainer
+from dynroute_kernels.cpu import training
 
 CASES = ("camvid", "streets", "published")
 
@@ -98,24 +98,9 @@ def eager(case: Case) -> Callable[[], object]:
 
 
 def compiled(case: Case) -> Callable[[], object]:
-    model, recipe, crops = case.model(), case.recipe, case.crops()
-    step, optimizer, iteration = CompiledStep(model), make_optimizer(model, recipe), itertools.count()
-
-    def run() -> float:
-        lr = learning_rate(recipe, next(iteration))
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["lr_factor"]
-        step.zero_grad()
-        output = step(crops.images)
-        loss = step.cross_entropy(output, crops.labels) / (crops.labels != 255).sum().clamp(min=1)
-        cost = output.cost(height=recipe.crop_height, width=recipe.crop_width, accounting="paper")
-        loss.backward()
-        norm = step.gradient_norm()
-        assert torch.isfinite(loss + norm)
-        step.update(optimizer, clip_norm=recipe.clip_norm, norm=norm)
-        return float(loss.detach() + cost.expected_macs.detach().mean())
-
-    return run
+    model = case.model()
+    steps = Trainer(model, case.recipe, step=CompiledTrainingStep(model)).steps(itertools.repeat(case.crops()))
+    return lambda: next(steps)
 
 
 SUBJECTS = {"eager": eager, "compiled": compiled}
@@ -190,7 +175,7 @@ def measure(name: str, case: Case, given: argparse.Namespace) -> None:
             wall, processor = median(found.wall), median(found.processor)
             memory = f"{peak_mb(name, given.side, subject, threads):.0f}" if given.memory else "-"
             print(
-                f"{name:<10} {threads:>7} {subject:<9} {wall:>8.1f} {f'{min(found.wall):.1f}..{max(found.wall):.1f}':>17} "
+                f"{name:<10} {threads:>7} {subject:<9} {wall:>8.1f} {min(found.wall):>8.1f} {max(found.wall):>8.1f} "
                 f"{processor:>8.1f} {median(theirs.wall) / wall:>6.2f} {median(theirs.processor) / processor:>6.2f} "
                 f"{floor:>8.1f} {wall / floor:>8.2f} {processor / threads / floor:>8.2f} {memory:>8}"
             )
@@ -215,9 +200,8 @@ def main() -> None:
     print(f"{here.device_name}, {training.isa()}, load {os.getloadavg()[0]:.1f}, torch {here.versions['torch']}")
     product, peak = here.peak_gmacs_per_s["float32"], training.peak_macs() / 1e9
     print(f"a core's multiply-adds {peak:.1f} GMAC/s; a matrix product on {here.threads} threads {product:.1f}")
-    print(
-        "case       threads step       wall ms            spread   cpu ms   gain   gain floor ms  x floor  x floor  peak MB"
-    )
+    heads = f"{'wall ms':>8} {'least':>8} {'most':>8} {'cpu ms':>8} {'gain':>6} {'cpu':>6}"
+    print(f"{'case':<10} {'threads':>7} {'step':<9} {heads} {'floor ms':>8} {'x floor':>8} {'cpu':>8} {'peak MB':>8}")
     for name in given.case:
         measure(name, Case.named(name, given.side), given)
 
