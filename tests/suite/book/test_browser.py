@@ -135,16 +135,14 @@ def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, orig
     with looking(browser, origin) as (page, seen):
         page.goto(f"{origin}/routes/explorer.html")
         assert kept(page) == {"record": run.identity, "image": names[0]}
-        before = drawing(page)
         page.locator("#dr-stage").focus()
         page.keyboard.press("ArrowRight")
         assert kept(page)["image"] == names[1]
         page.keyboard.press("End")
         assert kept(page)["image"] == names[-1]
-        assert drawing(page) != before
         assert names[-1] in page.locator("#dr-headline").inner_text()
         page.keyboard.press("Home")
-        assert drawing(page) == before
+        assert kept(page)["image"] == names[0]
         page.locator("#dr-threshold").focus()
         for _ in range(3):
             page.keyboard.press("ArrowRight")
@@ -154,6 +152,20 @@ def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, orig
         assert kept(page)["versus"] == run.identity
         assert page.locator("#dr-difference").is_visible()
         assert seen.nothing(), seen
+
+
+def test_another_image_is_another_drawing(browser: Any, origin: str, book: Book) -> None:
+    run = book.results.routed[-1]  # a committed one: the made-up run's images take one route
+    names = [image.name for image in shipped_images(run)]
+    with looking(browser, origin) as (page, _):
+        page.goto(f"{origin}/routes/explorer.html#record={run.identity}&image={names[0]}")
+        before = drawing(page)
+        page.locator("#dr-stage").focus()
+        page.keyboard.press("End")
+        assert kept(page)["image"] == names[-1]
+        assert drawing(page) != before
+        page.keyboard.press("Home")
+        assert drawing(page) == before
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9])
