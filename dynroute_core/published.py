@@ -16,6 +16,8 @@ PROTOCOL = (
     "Cityscapes val, 500 images, single scale, 1024×2048; "
     "costs in GFLOPs at 1024×2048 (one multiply-accumulate counts one)"
 )
+# Rows whose published training starts from ImageNet weights.
+FROM_IMAGENET = ("dynamic-raw-imagenet", "dynamic-raw-l33-imagenet")
 PROTOCOL_PROFILE, PROTOCOL_DATA, PROTOCOL_IMAGES = "full", "cityscapes", 500
 PROTOCOL_HEIGHT, PROTOCOL_WIDTH = 1024, 2048
 

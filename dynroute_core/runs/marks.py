@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dynroute_core.experiments import ROWS
+from dynroute_core.published import FROM_IMAGENET
 
 
 def augmentation(config: Mapping[str, object]) -> str:
@@ -40,8 +40,7 @@ def given_weights(config: Mapping[str, object]) -> str:
 
 def from_scratch(config: Mapping[str, object]) -> str:
     """That the row starts from given weights, and this run, as demos may, from random ones."""
-    row = ROWS.get(str(config.get("row")))
-    return "from scratch" if row and row.train.needs_weights and not config.get("weights") else ""
+    return "from scratch" if config.get("row") in FROM_IMAGENET and not config.get("weights") else ""
 
 
 def left_out(batches: int) -> str:

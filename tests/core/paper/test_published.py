@@ -6,7 +6,7 @@ import pytest
 
 from dynroute_core.cost import Accounting, cost_table
 from dynroute_core.experiments import ROWS
-from dynroute_core.published import PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
+from dynroute_core.published import FROM_IMAGENET, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
 
 COSTS: list[tuple[str, Accounting, float]] = [
     (row, accounting, gmacs)
@@ -41,3 +41,7 @@ def test_every_number_has_a_source_and_a_hearsay_is_no_number() -> None:
     fixed = PUBLISHED["network-fix"]
     assert fixed.release_miou_percent is None
     assert "77.28" in fixed.note
+
+
+def test_rows_from_imagenet_are_those_that_need_weights() -> None:
+    assert set(FROM_IMAGENET) == {row for row, chosen in ROWS.items() if chosen.train.needs_weights}
