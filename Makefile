@@ -22,6 +22,7 @@ lint: $(READY)  ## ... its first part: style and types
 
 unit: $(READY)  ## ... its second part: every test, two files at a time
 	@echo '== tests, notebooks, the book'
+	-$(BIN)/python -m dynroute_kernels build  # once, before two workers would; without a compiler the tests skip what needs one
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(READY)  ## JupyterLab on the notebooks

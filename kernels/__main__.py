@@ -6,8 +6,10 @@ import argparse
 import sys
 
 from dynroute_kernels.cache import BuildError
-from dynroute_kernels.cpu import build
+from dynroute_kernels.cpu import build, training
 from dynroute_kernels.cpu.network import ISA_VARIABLE
+
+PARTS = {"engine": build.ENGINE, "training": training.PART}
 
 
 def main() -> int:
@@ -17,15 +19,17 @@ def main() -> int:
     given = parser.parse_args()
     if given.command == "build":
         try:
-            print(build.build(sanitized=given.sanitized))
+            for part in PARTS.values():
+                print(build.build(sanitized=given.sanitized, part=part))
         except BuildError as error:
             print(error, file=sys.stderr)
             return 3
         return 0
-    path = build.built(sanitized=given.sanitized)
-    print(f"library   {path or 'not built: python -m dynroute_kernels build'}")
+    for name, part in PARTS.items():
+        path = build.built(sanitized=given.sanitized, part=part)
+        print(f"{name:9} {path or 'not built: python -m dynroute_kernels build'}")
     print(f"compiler  {' '.join(build.compiler() or ['none'])}")
-    if path is not None and not given.sanitized:
+    if build.built() is not None and not given.sanitized:
         library = build.library()
         for dtype, bf16 in (("float32", 0), ("bfloat16", 1)):
             print(f"{dtype:9} {library.dynroute_isa(b'', bf16).decode()} (another: {ISA_VARIABLE}=avx2, plain, …)")

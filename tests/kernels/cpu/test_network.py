@@ -315,4 +315,4 @@ def test_status_names_what_is_here():
     done = subprocess.run(
         [sys.executable, "-m", "dynroute_kernels", "status"], capture_output=True, text=True, check=True, timeout=120
     )
-    assert str(build.built()) in done.stdout and "float32" in done.stdout
+    assert str(build.built()) in done.stdout and "training" in done.stdout and "float32" in done.stdout
