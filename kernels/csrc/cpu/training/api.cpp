@@ -13,8 +13,8 @@
 namespace dynroute {
 
 void parallel(int threads, int tasks, void (*task)(void* context, int task, int thread), void* context) {
-  // Phases follow each other within microseconds, but beside a busy neighbour whoever looks for work keeps the core from
-  // whoever has it: a few looks gain a few per cent on an idle machine, thousands lose a quarter on a busy one.
+  // Phases follow each other within microseconds, but beside a busy neighbour whoever looks for work keeps the core
+  // from whoever has it: a few looks gain a few per cent on an idle machine, thousands lose a quarter on a busy one.
   Pool& pool = Pool::shared();
   pool.looks = 200;
   pool.run(threads, tasks, [=](int number, int thread) { task(context, number, thread); });
@@ -84,13 +84,14 @@ API const char* dynroute_step_isa(const char* wanted) {
 // sizes: images, height, width, channels, stem channels, classes, head scales, gate, cells, paths, parameters,
 // statistics. cells: per cell layer, scale, then the place of keep, up and down among its paths, or -1.
 API void* dynroute_step_create(const char* isa, int doubles, const int64_t* sizes, const int64_t* cells,
-                               const int64_t* parameters, const int64_t* statistics, const double* mean, double epsilon) {
+                               const int64_t* parameters, const int64_t* statistics, const double* mean,
+                               double epsilon) {
   dynroute::Made* made = nullptr;
   const int failed = guarded([&] {
     made = new dynroute::Made;
     dynroute::Shape shape{};
-    int* const fields[] = {&shape.images, &shape.height, &shape.width, &shape.channels, &shape.middle, &shape.classes,
-                           &shape.head_scales, &shape.gate, &shape.cell_count, &shape.path_count};
+    int* const fields[] = {&shape.images,  &shape.height,      &shape.width, &shape.channels,   &shape.middle,
+                           &shape.classes, &shape.head_scales, &shape.gate,  &shape.cell_count, &shape.path_count};
     for (int* field : fields) *field = static_cast<int>(*sizes++);
     for (int i = 0; i < shape.cell_count; ++i, cells += 5) {
       dynroute::CellShape cell{static_cast<int>(cells[0]), static_cast<int>(cells[1]), {}, 0};
@@ -102,7 +103,8 @@ API void* dynroute_step_create(const char* isa, int doubles, const int64_t* size
     }
     made->parameters.assign(parameters, parameters + sizes[0]);
     made->statistics.assign(statistics, statistics + sizes[1]);
-    shape.cells = made->cells.data(), shape.parameters = made->parameters.data(), shape.statistics = made->statistics.data();
+    shape.cells = made->cells.data(), shape.parameters = made->parameters.data(),
+    shape.statistics = made->statistics.data();
     std::memcpy(shape.mean, mean, sizeof shape.mean);
     shape.epsilon = epsilon;
     made->step = dynroute::chosen(isa).make(shape, doubles != 0);
@@ -122,7 +124,8 @@ API int dynroute_step_forward(void* step, int threads, const void* pixels, int b
                               int gate_factors, const void* drop, void* logits, void* factors, uint8_t* open) {
   return guarded([&] {
     const dynroute::Images images{pixels, bytes != 0, {stride[0], stride[1], stride[2], stride[3]}};
-    const dynroute::Forward given{images, parameters, statistics, forced, gate_factors != 0, drop, momentum, logits, factors, open};
+    const dynroute::Forward given{images, parameters, statistics, forced,  gate_factors != 0,
+                                  drop,   momentum,   logits,     factors, open};
     static_cast<dynroute::Made*>(step)->step->forward(given, threads);
   });
 }
@@ -150,7 +153,8 @@ API int64_t dynroute_step_multiply_adds(const char* isa, int64_t rounds) {
   return done;
 }
 
-API int dynroute_step_squares(const char* isa, int doubles, int threads, const void* values, int64_t count, double* sum) {
+API int dynroute_step_squares(const char* isa, int doubles, int threads, const void* values, int64_t count,
+                              double* sum) {
   return guarded([&] { *sum = dynroute::chosen(isa).squares(values, count, doubles != 0, threads); });
 }
 
@@ -161,6 +165,7 @@ API int dynroute_step_update(const char* isa, int doubles, int threads, const in
   return guarded([&] {
     std::vector<dynroute::Span> all;
     for (int i = 0; i < count; ++i) all.push_back({spans[2 * i], spans[2 * i + 1], decay[i], rate[i]});
-    dynroute::chosen(isa).update(all.data(), count, parameters, gradient, momenta, momentum, scale, doubles != 0, threads);
+    dynroute::chosen(isa).update(all.data(), count, parameters, gradient, momenta, momentum, scale, doubles != 0,
+                                 threads);
   });
 }

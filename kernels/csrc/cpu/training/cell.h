@@ -1,7 +1,7 @@
 // A cell: h = ReLU(operation(x) · drop + x), sent on along its paths, each times the image's factor.
 //
-// Kept of a forward pass: x, what the four convolutions give (y1, y2, up, down) and the gate's map. Computed again where
-// needed: everything between. The README has the passes as a table.
+// Kept of a forward pass: x, what the four convolutions give (y1, y2, up, down) and the gate's map. Computed again
+// where needed: everything between. The README has the passes as a table.
 
 template <class T>
 struct Cell {
@@ -12,16 +12,16 @@ struct Cell {
   Gate<T> gate;
   bool gated = false;
   T *x, *y1, *y2, *up = nullptr, *down = nullptr;
-  T* factor;          // images × kPaths, as applied
-  T *drop;            // per image
+  T* factor;                 // images × kPaths, as applied
+  T* drop;                   // per image
   uint8_t *passes, *opened;  // per image: hands x on unchanged; is open
-  double* asked;      // images × paths: the factors' gradient
+  double* asked;             // images × paths: the factors' gradient
   struct Target {
-    T* to;             // where a path arrives
-    bool first;        // whether it is the first to
+    T* to;              // where a path arrives
+    bool first;         // whether it is the first to
     const T* gradient;  // of what arrives
   } target[kPaths] = {};
-  T* g_x;                     // the gradient of x
+  T* g_x;                       // the gradient of x
   T *g_middle, *g_up, *g_down;  // scratch maps, of gradients at norms' outputs
   int *dense, *every_second;
 
@@ -89,8 +89,7 @@ struct Cell {
     // F4: up and down, to where they arrive
     if (has(kUp) || has(kDown))
       over_images(run, shape.scale, 0, 0, [&](int n, double*, T*, Pieces scratch) {
-        if (has(kUp))
-          send_enlarged(sending(kUp, n), target[kUp].to + 4 * at_up(n), target[kUp].first, scratch);
+        if (has(kUp)) send_enlarged(sending(kUp, n), target[kUp].to + 4 * at_up(n), target[kUp].first, scratch);
         if (has(kDown)) send(sending(kDown, n), target[kDown].to + at_down(n), target[kDown].first);
       });
   }
@@ -102,8 +101,8 @@ struct Cell {
     if (has(kUp) || has(kDown)) {
       over_images(run, shape.scale, up_sums() + down_sums(), 0, [&](int n, double* sums, T*, Pieces scratch) {
         if (has(kUp))
-          factor_gradient(n, kUp) = receive_enlarged(sending(kUp, n), target[kUp].gradient + 4 * at_up(n),
-                                                     g_up + at_up(n), sums, scratch);
+          factor_gradient(n, kUp) =
+              receive_enlarged(sending(kUp, n), target[kUp].gradient + 4 * at_up(n), g_up + at_up(n), sums, scratch);
         if (has(kDown))
           factor_gradient(n, kDown) = receive(sending(kDown, n), target[kDown].gradient + at_down(n),
                                               g_down + at_down(n), sums + up_sums(), scratch);
@@ -173,7 +172,8 @@ struct Cell {
   // Rows of h = ReLU(norm(y2) · drop + x).
   void hidden(T* h, int n, int row, int count) const {
     const Norm<T>& norm = second.point.norm;
-    const long from = at(n) + static_cast<long>(row) * columns * width, size = static_cast<long>(count) * columns * width;
+    const long from = at(n) + static_cast<long>(row) * columns * width,
+               size = static_cast<long>(count) * columns * width;
     for (int c = 0; c < width; c += LANES<T>) {
       const V<T> s = load(norm.scale + c) * drop[n], t = load(norm.shift + c) * drop[n];
       for (long p = c; p < size; p += width) store(h + p, relu(fma(load(y2 + from + p), s, t + load(x + from + p))));
@@ -181,7 +181,8 @@ struct Cell {
   }
   // The pixels of h that a stride of 2 reads, one after another.
   void gather(const T* h, int rows, T* out) const {
-    for (int p = 0; p < rows / 2 * (columns / 2); ++p) __builtin_memcpy(out + p * width, h + every_second[p], width * sizeof(T));
+    for (int p = 0; p < rows / 2 * (columns / 2); ++p)
+      __builtin_memcpy(out + p * width, h + every_second[p], width * sizeof(T));
   }
   static void add(const T* from, T* to, long count) {
     for (long p = 0; p < count; p += LANES<T>) store(to + p, load(to + p) + load(from + p));
@@ -191,13 +192,15 @@ struct Cell {
   void leave(int n, double* sums, Pieces scratch) const {
     T* h = take<T>(scratch, static_cast<size_t>(strip) * columns * width);
     T* quarter = take<T>(scratch, static_cast<size_t>(strip) * columns * width / 4);
-    T *up_moments = to_up.moments(scratch, strip * columns), *down_moments = to_down.moments(scratch, strip * columns / 4);
+    T *up_moments = to_up.moments(scratch, strip * columns),
+      *down_moments = to_down.moments(scratch, strip * columns / 4);
     for (int row = 0; row < height; row += strip) {
       const int count = least(strip, height - row);
       const long from = at(n) + static_cast<long>(row) * columns * width;
       hidden(h, n, row, count);
-      if (has(kKeep)) keep(passes[n] ? x + from : h, factor[kPaths * n + kKeep], target[kKeep].to + from,
-                           static_cast<long>(count) * columns * width);
+      if (has(kKeep))
+        keep(passes[n] ? x + from : h, factor[kPaths * n + kKeep], target[kKeep].to + from,
+             static_cast<long>(count) * columns * width);
       if (has(kUp))
         to_up.forward(h, count * columns, up + at_up(n) + static_cast<long>(row) * columns * to_up.out_width, sums,
                       up_moments);
@@ -219,7 +222,8 @@ struct Cell {
   void come_back(int n, double* sums, T* part, Pieces scratch) {
     const size_t strip_size = static_cast<size_t>(strip) * columns;
     T *h = take<T>(scratch, strip_size * width), *quarter = take<T>(scratch, strip_size * width / 4);
-    T *dy = take<T>(scratch, strip_size * most(to_up.out_width, to_down.out_width)), *strip_sums = take<T>(scratch, 3 * width);
+    T *dy = take<T>(scratch, strip_size * most(to_up.out_width, to_down.out_width)),
+      *strip_sums = take<T>(scratch, 3 * width);
     for (int row = 0; row < height; row += strip) {
       const int count = least(strip, height - row), here = count * columns;
       const long from = at(n) + static_cast<long>(row) * columns * width;
@@ -267,7 +271,8 @@ struct Cell {
           const V<T> dropped = v * drop[n];
           sum += dropped, second_sum = fma(dropped, load(y2 + from + p) - mean, second_sum);
         }
-        add_to(strip_sums + c, sum), add_to(strip_sums + width + c, second_sum), add_to(strip_sums + 2 * width + c, along);
+        add_to(strip_sums + c, sum), add_to(strip_sums + width + c, second_sum),
+            add_to(strip_sums + 2 * width + c, along);
       }
   }
 

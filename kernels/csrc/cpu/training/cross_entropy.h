@@ -1,16 +1,16 @@
-// Cross-entropy of logits enlarged ×4 (bilinear, half-pixel centres), and its gradient, without the enlarged logits ever
-// being held. A lane is a pixel of the quarter-size map; its four columns of the enlargement are four phases.
+// Cross-entropy of logits enlarged ×4 (bilinear, half-pixel centres), and its gradient, without the enlarged logits
+// ever being held. A lane is a pixel of the quarter-size map; its four columns of the enlargement are four phases.
 
 constexpr double QUARTER[4] = {0.375, 0.125, 0.875, 0.625};  // what a phase gives to the first of its two neighbours
 constexpr int IGNORED = 255;
 
 template <class T>
 struct EnlargedRows {
-  int classes, width, pitch;    // pitch: of a row of one class, with an edge on either side and whole vectors
-  T *x, *g;                     // classes × rows × pitch: the image's logits, and their gradient
+  int classes, width, pitch;      // pitch: of a row of one class, with an edge on either side and whole vectors
+  T *x, *g;                       // classes × rows × pitch: the image's logits, and their gradient
   T *mixed, *left, *own, *right;  // classes × pitch: a row of the enlargement at quarter width; gradients of its phases
-  T *label, *weight, *loss;     // 4 × pitch
-  T *z;                         // classes × LANES
+  T *label, *weight, *loss;       // 4 × pitch
+  T* z;                           // classes × LANES
 };
 
 // Softmax of four phases of LANES pixels from w; rows of `left`, `own` and `right` receive the gradient for the pixel
@@ -49,8 +49,8 @@ INLINE void quarter_pixels(const EnlargedRows<T>& r, int w) {
 
 template <class T>
 struct EnlargedLoss {
-  int classes, height, width;            // of the logits
-  int label_height, label_width;         // of the labels: less than four times that where the crop was padded
+  int classes, height, width;     // of the logits
+  int label_height, label_width;  // of the labels: less than four times that where the crop was padded
   const T *logits, *weights;
   const uint8_t* labels;
   T* gradient;
@@ -60,10 +60,12 @@ struct EnlargedLoss {
     const long plane = static_cast<long>(height) * r.pitch;
     double loss = 0;
     for (int row = 0; row < label_height; ++row) {
-      const int phase = row % 4, first = most(row / 4 - (phase < 2), 0), second = least(row / 4 + (phase >= 2), height - 1);
+      const int phase = row % 4, first = most(row / 4 - (phase < 2), 0),
+                second = least(row / 4 + (phase >= 2), height - 1);
       const V<T> share = fill(T(QUARTER[phase])), rest = fill(T(1 - QUARTER[phase]));
       for (int k = 0; k < classes; ++k) {
-        const T *a = r.x + k * plane + static_cast<long>(first) * r.pitch, *b = r.x + k * plane + static_cast<long>(second) * r.pitch;
+        const T *a = r.x + k * plane + static_cast<long>(first) * r.pitch,
+                *b = r.x + k * plane + static_cast<long>(second) * r.pitch;
         for (int w = 0; w < r.pitch; w += LANES<T>)
           store(r.mixed + static_cast<long>(k) * r.pitch + w, fma(load(a + w), share, load(b + w) * rest));
       }
@@ -72,7 +74,8 @@ struct EnlargedLoss {
       for (int w = 0; w < width; ++w)
         for (int p = 0; p < 4; ++p) loss += r.loss[p * r.pitch + w];
       for (int k = 0; k < classes; ++k) {
-        T *a = r.g + k * plane + static_cast<long>(first) * r.pitch, *b = r.g + k * plane + static_cast<long>(second) * r.pitch;
+        T *a = r.g + k * plane + static_cast<long>(first) * r.pitch,
+          *b = r.g + k * plane + static_cast<long>(second) * r.pitch;
         spread(r, k, share, a), spread(r, k, rest, b);
       }
     }
@@ -86,7 +89,8 @@ struct EnlargedLoss {
     r.classes = classes, r.width = width, r.pitch = padded<T>(width) + 2 * LANES<T>;
     const long plane = static_cast<long>(height) * r.pitch;
     r.x = take<T>(scratch, classes * plane), r.g = take<T>(scratch, classes * plane);
-    for (T** one : {&r.mixed, &r.left, &r.own, &r.right}) *one = take<T>(scratch, static_cast<size_t>(classes) * r.pitch);
+    for (T** one : {&r.mixed, &r.left, &r.own, &r.right})
+      *one = take<T>(scratch, static_cast<size_t>(classes) * r.pitch);
     for (T** one : {&r.label, &r.weight, &r.loss}) *one = take<T>(scratch, 4ul * r.pitch);
     r.z = take<T>(scratch, classes * LANES<T>);
     __builtin_memset(r.x, 0, classes * plane * sizeof(T)), __builtin_memset(r.g, 0, classes * plane * sizeof(T));
@@ -109,7 +113,8 @@ struct EnlargedLoss {
         r.weight[p * r.pitch + w] = label == IGNORED ? T(0) : weights ? weights[label] : T(1);
       }
   }
-  // to[w + 1] += share · (own[w], what pixel w+1 gives to its left, and what w-1 gives to its right); edges to themselves
+  // to[w + 1] += share · (own[w], what pixel w+1 gives to its left, and what w-1 gives to its right); edges to
+  // themselves
   void spread(const EnlargedRows<T>& r, int k, V<T> share, T* to) const {
     const long at = static_cast<long>(k) * r.pitch;
     const T *left = r.left + at, *own = r.own + at, *right = r.right + at;
@@ -124,6 +129,7 @@ struct EnlargedLoss {
     for (int i = 0; i < height; ++i)
       for (int k = 0; k < classes; ++k)
         for (int w = 0; w < width; ++w)
-          to[(static_cast<long>(i) * width + w) * classes + k] = r.g[k * plane + static_cast<long>(i) * r.pitch + w + 1];
+          to[(static_cast<long>(i) * width + w) * classes + k] =
+              r.g[k * plane + static_cast<long>(i) * r.pitch + w + 1];
   }
 };

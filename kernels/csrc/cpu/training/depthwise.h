@@ -1,7 +1,8 @@
 // Depthwise 3×3 over rows that are padded with zeros, four columns at a time: forward, and the taps' gradient. The
 // gradient of the input is the forward of the flipped taps.
 
-// Rows of `columns` pixels: the first output's window begins at `from`; `row` elements from one of its rows to the next.
+// Rows of `columns` pixels: the first output's window begins at `from`; `row` elements from one of its rows to the
+// next.
 template <class T>
 struct Windows {
   const T* from;
@@ -87,7 +88,9 @@ struct WindowMasked {
     s = load(scale + c), t = load(shift + c), m = load(mean + c);
     first = second = V<T>{};
   }
-  inline __attribute__((always_inline)) void end(int c) { add_to(sums + c, first), add_to(sums + channels + c, second); }
+  inline __attribute__((always_inline)) void end(int c) {
+    add_to(sums + c, first), add_to(sums + channels + c, second);
+  }
   inline __attribute__((always_inline)) void put(long at, V<T> v) {
     const V<T> x = load(y + at), g = passed(v, fma(x, s, t));
     store(out + at, g);
@@ -115,7 +118,8 @@ INLINE void tap_columns(const T* from, long row, const T* gradient, int channels
 
 // taps: 9 × channels, added to. gradient: of the outputs, STRIDE pixels apart in rows `gradient_row` elements apart.
 template <class T, int STRIDE>
-static __attribute__((noinline)) void tap_gradients(const Windows<T>& g, const T* gradient, long gradient_row, T* taps) {
+static __attribute__((noinline)) void tap_gradients(const Windows<T>& g, const T* gradient, long gradient_row,
+                                                    T* taps) {
   const long step = static_cast<long>(STRIDE) * g.channels;
   for (int c = 0; c < g.channels; c += LANES<T>) {
     V<T> acc[9] = {};

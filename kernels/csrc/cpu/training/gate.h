@@ -67,7 +67,8 @@ struct Gate {
   template <class F>
   INLINE void corners(const Gate& g, int i, int j, F each) {
     const Between &y = g.down_rows[i], &x = g.down_columns[j];
-    const long c = g.reduce.in_width, top = static_cast<long>(y.first) * g.width, low = static_cast<long>(y.second) * g.width;
+    const long c = g.reduce.in_width, top = static_cast<long>(y.first) * g.width,
+               low = static_cast<long>(y.second) * g.width;
     each((top + x.first) * c, T((1 - y.share) * (1 - x.share)));
     each((top + x.second) * c, T((1 - y.share) * x.share));
     each((low + x.first) * c, T(y.share * (1 - x.share)));
@@ -81,8 +82,8 @@ struct Gate {
       const int count = least(strip, rows - first);
       const T* from = rows_of(x, first, count, sampled);
       if (single()) __builtin_memcpy(seen + static_cast<long>(n) * reduce.in_width, from, reduce.in_width * sizeof(T));
-      reduce.forward(from, count * columns, z + (n * positions() + static_cast<long>(first) * columns) * reduce.out_width,
-                     sums, moments);
+      reduce.forward(from, count * columns,
+                     z + (n * positions() + static_cast<long>(first) * columns) * reduce.out_width, sums, moments);
     }
   }
 
@@ -193,13 +194,15 @@ struct Gate {
       else if (small)
         reduce.backward(dz, from, pixels, part, Put<T>{sampled, dense}), scatter(sampled, first, count, g_x);
       else
-        reduce.backward(dz, from, pixels, part, Add<T>{g_x + static_cast<long>(first) * width * reduce.in_width, dense});
+        reduce.backward(dz, from, pixels, part,
+                        Add<T>{g_x + static_cast<long>(first) * width * reduce.in_width, dense});
     }
   }
   void scatter(const T* from, int first, int count, T* g_x) const {
     for (int i = first; i < first + count; ++i)
       for (int j = 0; j < columns; ++j)
         for (int k = 0; k < reduce.in_width; k += LANES<T>, from += LANES<T>)
-          corners(*this, i, j, [&](long at, T share) { store(g_x + at + k, fma(load(from), fill(share), load(g_x + at + k))); });
+          corners(*this, i, j,
+                  [&](long at, T share) { store(g_x + at + k, fma(load(from), fill(share), load(g_x + at + k))); });
   }
 };

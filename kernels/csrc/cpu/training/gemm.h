@@ -6,11 +6,11 @@
 
 template <class T>
 struct Product {
-  const T* a;       // the first pixel's inputs
-  long lda;         // elements from pixel to pixel
+  const T* a;  // the first pixel's inputs
+  long lda;    // elements from pixel to pixel
   int pixels;
   int inputs;
-  int outputs;      // padded
+  int outputs;  // padded
   const T* packed;
   int segments = 1;  // a 3×3 convolution's three rows: runs of `inputs` elements, `segment` apart
   long segment = 0;
@@ -104,8 +104,9 @@ struct PutBias {
 };
 
 // Keeps the moments that a batch norm needs, by blocks of MOMENT_BLOCK pixels, which every MR_FULL divides: short sums
-// stay exact enough for float. They are taken about the block's first pixel: where all pixels are alike, the variance is
-// 0 and not a rounding of the mean's square. moments: per block 3 × outputs: that pixel, Σ difference, Σ difference².
+// stay exact enough for float. They are taken about the block's first pixel: where all pixels are alike, the variance
+// is 0 and not a rounding of the mean's square. moments: per block 3 × outputs: that pixel, Σ difference, Σ
+// difference².
 constexpr int MOMENT_BLOCK = 42;
 
 template <class T>

@@ -24,7 +24,8 @@ struct Head {
     classes = shape.classes, class_width = padded<T>(classes), height = h, columns = w;
     strip = strip_rows(h, w, channels);
     for (int s = 0; s < scales; ++s) {
-      feature[s] = take<T>(memory, images * pixels(s) * width_at(s)), g_feature[s] = take<T>(memory, images * pixels(s) * width_at(s));
+      feature[s] = take<T>(memory, images * pixels(s) * width_at(s)),
+      g_feature[s] = take<T>(memory, images * pixels(s) * width_at(s));
       dense[s] = take<int>(memory, strip_at(s) * columns_at(s));
     }
     for (int s = 0; s < scales - 1; ++s) {
@@ -45,7 +46,8 @@ struct Head {
   }
   void fill_tables() {
     for (int s = 0; s < scales; ++s)
-      fill_offsets(dense[s], strip_at(s), columns_at(s), static_cast<long>(columns_at(s)) * width_at(s), width_at(s), 0);
+      fill_offsets(dense[s], strip_at(s), columns_at(s), static_cast<long>(columns_at(s)) * width_at(s), width_at(s),
+                   0);
   }
 
   // logits: images × positions × classes.
@@ -82,7 +84,8 @@ struct Head {
 
  private:
   Sending<T> sending(int s, int n) const {
-    return Sending<T>{y_narrow[s] + n * pixels(s + 1) * width_at(s), &narrow[s].norm, T(1), rows_at(s + 1), columns_at(s + 1)};
+    return Sending<T>{y_narrow[s] + n * pixels(s + 1) * width_at(s), &narrow[s].norm, T(1), rows_at(s + 1),
+                      columns_at(s + 1)};
   }
 
   // A pointwise convolution of the features at a scale, in strips.
@@ -101,7 +104,8 @@ struct Head {
       T* dy = take<T>(scratch, static_cast<size_t>(strip_at(s)) * columns_at(s) * point.out_width);
       strips(n, s, [&](long first, int count) {
         point.norm.gradient(dy, g + first * point.out_width, y + first * point.out_width, count, T(1));
-        point.backward(dy, feature[s] + first * width_at(s), count, part, Put<T>{g_feature[s] + first * width_at(s), dense[s]});
+        point.backward(dy, feature[s] + first * width_at(s), count, part,
+                       Put<T>{g_feature[s] + first * width_at(s), dense[s]});
       });
     });
     point.write(run, run.weights);
@@ -110,7 +114,8 @@ struct Head {
   template <class F>
   void strips(int n, int s, F each) const {
     for (int row = 0; row < rows_at(s); row += strip_at(s))
-      each(n * pixels(s) + static_cast<long>(row) * columns_at(s), least(strip_at(s), rows_at(s) - row) * columns_at(s));
+      each(n * pixels(s) + static_cast<long>(row) * columns_at(s),
+           least(strip_at(s), rows_at(s) - row) * columns_at(s));
   }
 
   // The predictor's weights lie (class, row, column, channel). Its three columns are one run of 3·width inputs.
@@ -159,14 +164,16 @@ struct Head {
       const int count = least(strip, height - first);
       const long at = n * pixels(0) + static_cast<long>(first) * columns;
       padded_rows(rows, y_fuse + n * pixels(0) * width, first - 1, count + 2, height, columns, width, &fuse.norm);
-      padded_rows(padded_g, own, first - 1, count + 2, height, columns, class_width, static_cast<const Norm<T>*>(nullptr));
+      padded_rows(padded_g, own, first - 1, count + 2, height, columns, class_width,
+                  static_cast<const Norm<T>*>(nullptr));
       for (int r = 0; r < count; ++r) {
         const T* g = g_logits + (at + r * columns) * class_width;
         for (int y = 0; y < 3; ++y)
           outer(Outer<T>{g, class_width, classes, rows + (r + y) * row, width, 3 * width, columns, part + y * 3 * width,
                          9L * width});
-        product(Product<T>{padded_g + r * class_row, class_width, columns, 3 * class_width, width, backwards, 3, class_row},
-                Put<T>{g_fuse + (at + r * columns) * width, dense[0]});
+        product(
+            Product<T>{padded_g + r * class_row, class_width, columns, 3 * class_width, width, backwards, 3, class_row},
+            Put<T>{g_fuse + (at + r * columns) * width, dense[0]});
       }
       bias_gradient(g_logits + at * class_width, count * columns, part + 9L * width * classes);
       masked(g_fuse + at * width, y_fuse + at * width, count * columns, g_sums);
@@ -192,7 +199,8 @@ struct Head {
   }
   void write_predictor(const Run<T>& run) const {
     T* w = run.gradient + weight;
-    for (int k = 0; k < classes * 9; ++k) __builtin_memcpy(w + k * channels, run.weights + k * width, channels * sizeof(T));
+    for (int k = 0; k < classes * 9; ++k)
+      __builtin_memcpy(w + k * channels, run.weights + k * width, channels * sizeof(T));
     __builtin_memcpy(run.gradient + bias, run.weights + 9L * width * classes, classes * sizeof(T));
   }
 };

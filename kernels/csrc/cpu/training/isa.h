@@ -1,4 +1,5 @@
-// One instruction set's training step, for float and double. The including file sets ISA_NAME, BYTES, MR_FULL, OUTER_FULL.
+// One instruction set's training step, for float and double. The including file sets ISA_NAME, BYTES, MR_FULL,
+// OUTER_FULL.
 #include "simd.h"
 #include "gemm.h"
 #include "depthwise.h"
@@ -35,5 +36,4 @@ static void any_update(const Span* spans, int span_count, void* parameters, cons
            static_cast<float*>(momenta), static_cast<float>(momentum), static_cast<float>(scale), threads);
 }
 
-static const Maker MAKER = {ISA_NAME,    LANES<float> * 10, make_step,
-                             any_squares, any_update,        multiply_adds};
+static const Maker MAKER = {ISA_NAME, LANES<float> * 10, make_step, any_squares, any_update, multiply_adds};

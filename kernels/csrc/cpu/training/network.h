@@ -52,8 +52,14 @@ class Network final : public Step {
     for (int64_t i = 0; i < pixels; ++i)
       if (given.labels[i] >= shape_.classes && given.labels[i] != IGNORED)
         throw std::invalid_argument("a label that is none of the classes and not 255");
-    const EnlargedLoss<T> loss{shape_.classes, height() / 4, width() / 4, shape_.height, shape_.width,
-                               static_cast<const T*>(given.logits), static_cast<const T*>(given.weights), given.labels,
+    const EnlargedLoss<T> loss{shape_.classes,
+                               height() / 4,
+                               width() / 4,
+                               shape_.height,
+                               shape_.width,
+                               static_cast<const T*>(given.logits),
+                               static_cast<const T*>(given.weights),
+                               given.labels,
                                static_cast<T*>(given.gradient)};
     over_images(run_, 0, 1, 0, [&](int n, double* sums, T*, Pieces scratch) { sums[0] += loss.image(n, scratch); });
     return run_.sums[0];
@@ -140,7 +146,8 @@ class Network final : public Step {
     const size_t stem = padded<T>(most(shape_.middle, shape_.channels)) * (width() / 2 + 2);
     const size_t scale0 = padded<T>(most(shape_.channels, shape_.classes)) * (width() / 4 + 2);
     const size_t strips = 64 * (widest + stem + 4 * scale0) + 32 * 4096 * LANES<T>;
-    const size_t loss = 2ul * shape_.classes * (rows(0) + 8) * (columns(0) + 4 * LANES<T>) + 32 * (columns(0) + 4 * LANES<T>);
+    const size_t loss =
+        2ul * shape_.classes * (rows(0) + 8) * (columns(0) + 4 * LANES<T>)+32 * (columns(0) + 4 * LANES<T>);
     const size_t bytes = aligned((strips + loss) * sizeof(T));
     if (scratch_.bytes() < bytes * threads) scratch_.reserve(bytes * threads);
     run_.threads = threads, run_.scratch = scratch_.base(), run_.scratch_bytes = bytes;

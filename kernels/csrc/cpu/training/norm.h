@@ -103,12 +103,11 @@ struct Pointwise {
     pack(w, inputs, 1, outputs, inputs, forwards);
     pack(w, 1, inputs, inputs, outputs, backwards);
   }
-  T* moments(Pieces& scratch, int pixels) const {
-    return take<T>(scratch, 3ul * out_width * moment_blocks(pixels));
-  }
+  T* moments(Pieces& scratch, int pixels) const { return take<T>(scratch, 3ul * out_width * moment_blocks(pixels)); }
   // y of `pixels`, and its moments, for which there is scratch, added to sums.
   void forward(const T* x, int pixels, T* y, double* sums, T* moments) const {
-    product(Product<T>{x, in_width, pixels, inputs, out_width, forwards}, PutMoments<T>{y, out_width, moments, out_width});
+    product(Product<T>{x, in_width, pixels, inputs, out_width, forwards},
+            PutMoments<T>{y, out_width, moments, out_width});
     add_moments(sums, moments, out_width, pixels);
   }
   // The gradient of x, from dy at y, to wherever `epilogue` puts it; the weights' gradient is added to part.

@@ -37,7 +37,7 @@ struct Pair {
   // One image: y, and its moments added to sums. in: a map, through `norm` and ReLU where one is given.
   void forward(const T* in, const Norm<T>* norm, T* y, double* sums, Pieces scratch) const {
     T* rows = take<T>(scratch, strip_inputs(strip) * padded_row());
-    T *middle = take<T>(scratch, static_cast<size_t>(strip) * columns * width);
+    T* middle = take<T>(scratch, static_cast<size_t>(strip) * columns * width);
     T* moments = point.moments(scratch, strip * columns);
     for (int first = 0; first < height; first += strip) {
       const int count = least(strip, height - first), pixels = count * columns;

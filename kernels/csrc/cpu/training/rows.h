@@ -72,7 +72,8 @@ static void send_enlarged(const Sending<T>& s, T* to, bool first, Pieces& scratc
   for (int r = 0; r < 2 * s.height; ++r) {
     const int i = r / 2, beside = least(most(r % 2 ? i + 1 : i - 1, 0), s.height - 1);
     const T *near = activated(i), *far = activated(beside);
-    for (long p = 0; p < row; p += LANES<T>) store(mixed + p, fma(load(near + p), fill(T(0.75)), load(far + p) * T(0.25)));
+    for (long p = 0; p < row; p += LANES<T>)
+      store(mixed + p, fma(load(near + p), fill(T(0.75)), load(far + p) * T(0.25)));
     T* o = to + 2 * r * row;
     for (int w = 0; w < s.width; ++w, o += 2 * channels) {
       const T* m = mixed + static_cast<long>(w) * channels;
@@ -108,7 +109,8 @@ struct Received {
       store(self.g + at, scaled);
       first += scaled, second = fma(scaled, y - mean, second), along = fma(gradient, z, along);
     }
-    store(self.part + c, first), store(self.part + norm.width + c, second), store(self.part + 2 * norm.width + c, along);
+    store(self.part + c, first), store(self.part + norm.width + c, second),
+        store(self.part + 2 * norm.width + c, along);
   }
   void end_row() {
     const int width = s.norm->width;
@@ -137,7 +139,8 @@ static double receive_enlarged(const Sending<T>& s, const T* from, T* g, double*
   T* mixed = take<T>(scratch, wide);
   Received<T> received{s, g, take<T>(scratch, 3 * channels), sums};
   for (int i = 0; i < s.height; ++i) {
-    const T *r1 = from + 2 * i * wide, *r2 = r1 + wide, *r0 = i ? r1 - wide : r1, *r3 = i < s.height - 1 ? r2 + wide : r2;
+    const T *r1 = from + 2 * i * wide, *r2 = r1 + wide, *r0 = i ? r1 - wide : r1,
+            *r3 = i < s.height - 1 ? r2 + wide : r2;
     for (long p = 0; p < wide; p += LANES<T>)
       store(mixed + p, fma(load(r1 + p) + load(r2 + p), fill(T(0.75)), (load(r0 + p) + load(r3 + p)) * T(0.25)));
     for (int c = 0; c < channels; c += LANES<T>)

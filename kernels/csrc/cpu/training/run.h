@@ -74,6 +74,4 @@ static void over_images(Run<T>& run, int scale, size_t sums, size_t weights, F e
 
 // Rows of a strip: as many as make 16 KB of float32 with the channels as given, so that no instruction set's padding
 // changes what is summed together.
-INLINE int strip_rows(int height, int width, int channels) {
-  return least(height, most(1, 4096 / (width * channels)));
-}
+INLINE int strip_rows(int height, int width, int channels) { return least(height, most(1, 4096 / (width * channels))); }

@@ -99,8 +99,9 @@ INLINE vd relu(vd v) { return v < 0 ? vd{} : v; }
 INLINE vf passed(vf v, vf m) { return m > 0 ? v : vf{}; }
 INLINE vd passed(vd v, vd m) { return m > 0 ? v : vd{}; }
 
-constexpr double INVERSE_FACTORIALS[] = {1., 1., 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320,
-                                         1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800};
+constexpr double INVERSE_FACTORIALS[] = {
+    1.,        1.,         1. / 2,      1. / 6,       1. / 24,       1. / 120,       1. / 720,
+    1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800};
 
 // e^x to rounding, for x ≤ 0 and little above: a power of 2 by the exponent's bits, and Taylor's series.
 template <class T>

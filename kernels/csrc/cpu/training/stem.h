@@ -21,7 +21,8 @@ struct Stem {
     weight = l.parameter();
     norm.place(l, memory, middle);
     packed = take<T>(memory, static_cast<size_t>(norm.width) * 3 * RUN);
-    first.place(l, memory, middle, middle, 1, rows, columns), second.place(l, memory, middle, channels, 2, rows, columns);
+    first.place(l, memory, middle, middle, 1, rows, columns),
+        second.place(l, memory, middle, channels, 2, rows, columns);
     pixels = take<T>(memory, n * image_size());
     for (T** one : {&y0, &y1, &g0, &g1}) *one = take<T>(memory, map(n));
     y2 = take<T>(memory, out(n)), g2 = take<T>(memory, out(n));
@@ -89,7 +90,8 @@ struct Stem {
           if (i >= given_height || j >= given_width)
             o[c] = 0;
           else
-            o[c] = (given.bytes ? T(static_cast<const uint8_t*>(given.pixels)[at]) : static_cast<const T*>(given.pixels)[at]) -
+            o[c] = (given.bytes ? T(static_cast<const uint8_t*>(given.pixels)[at])
+                                : static_cast<const T*>(given.pixels)[at]) -
                    T(mean[c]);
         }
   }
@@ -100,7 +102,8 @@ struct Stem {
     T* moments = take<T>(scratch, 3ul * norm.width * moment_blocks(columns));
     for (int i = 0; i < rows; ++i) {
       const Product<T> p{window(n, i), 6, columns, RUN, norm.width, packed, 3, 3L * width};
-      product(p, PutMoments<T>{y0 + map(n) + static_cast<long>(i) * columns * norm.width, norm.width, moments, norm.width});
+      product(
+          p, PutMoments<T>{y0 + map(n) + static_cast<long>(i) * columns * norm.width, norm.width, moments, norm.width});
       add_moments(sums, moments, norm.width, columns);
     }
   }

@@ -34,8 +34,8 @@ struct Images {
   int64_t stride[4];
 };
 
-// forced: images × paths, which paths a forced route opens, or null. drop: cells × images, what each cell's operation is
-// multiplied by, or null. momentum: of the running statistics.
+// forced: images × paths, which paths a forced route opens, or null. drop: cells × images, what each cell's operation
+// is multiplied by, or null. momentum: of the running statistics.
 struct Forward {
   Images images;
   const void* parameters;

@@ -1,4 +1,5 @@
-// The optimizer on flat buffers: the gradient's norm, and SGD with momentum. Blocks are fixed by sizes, never by threads.
+// The optimizer on flat buffers: the gradient's norm, and SGD with momentum. Blocks are fixed by sizes, never by
+// threads.
 
 constexpr int64_t BLOCK = 1 << 16;
 
