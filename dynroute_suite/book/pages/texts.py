@@ -29,6 +29,10 @@ def kernels_cuda() -> str:
     return _part("kernels/csrc/cuda/README.md")
 
 
+def training_step() -> str:
+    return _without_heading("kernels/csrc/cpu/training/README.md")
+
+
 def _section(heading: str) -> str:
     """A section of the README without its heading. Raises UsageError where the README has no such section."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
