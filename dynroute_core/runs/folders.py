@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dynroute_core.experiments import Experiment
+if TYPE_CHECKING:  # a status asks for names alone, and comes without torch
+    from dynroute_core.experiments import Experiment
 
 KEY_DIGITS = 8  # of a key, that its run's folder ends with
 LONGEST_ROUTE = 60  # letters of a forced route's name

@@ -35,8 +35,9 @@ import atexit
 atexit.register(lambda: print("SEEN " + json.dumps(seen), file=sys.stderr))
 """
 IMPORT_ALL = """
-import importlib, pkgutil, dynroute_core, dynroute_kernels
-names = [m.name for p in (dynroute_core, dynroute_kernels) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+import importlib, pkgutil, dynroute_core, dynroute_kernels, dynroute_suite
+packages = (dynroute_core, dynroute_suite, dynroute_kernels)
+names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
 names = [name for name in names if not name.endswith("__main__")]
 for name in names:
     importlib.import_module(name)
@@ -60,7 +61,8 @@ def foreign(read: list[str], *allowed: Path) -> list[str]:
     """What was read outside this repository's sources, Python and its packages, and the kernel's own files."""
     read = [path for path in read if not path.endswith("__path_hook__")]  # of an editable install: no file
     python = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))}
-    ours = [ROOT / name for name in ("dynroute_core", "kernels", "notebooks", "reproduce.py", "pyproject.toml")]
+    packages = ("dynroute_core", "dynroute_suite", "kernels")
+    ours = [ROOT / name for name in (*packages, "notebooks", "reproduce.py", "pyproject.toml")]
     installed = ROOT / "dynroute.egg-info"  # of an editable install: torch asks every installed package for plug-ins
     inside = [Path(path).resolve() for path in (*python, *ours, installed, "/proc", "/sys", "/dev", *allowed)]
     inside.append(Path("/usr/share/zoneinfo"))
@@ -73,7 +75,7 @@ def foreign(read: list[str], *allowed: Path) -> list[str]:
 def test_importing_every_module(tmp_path: Path) -> None:
     done, seen = watched(IMPORT_ALL, tmp_path)
     assert done.returncode == 0, done.stderr
-    modules = [path for name in ("dynroute_core", "kernels") for path in (ROOT / name).rglob("*.py")]
+    modules = [path for name in ("dynroute_core", "dynroute_suite", "kernels") for path in (ROOT / name).rglob("*.py")]
     assert int(done.stdout) >= len([path for path in modules if path.stem not in ("__init__", "__main__")])
     assert seen["reached"] == []
     assert foreign(seen["read"], tmp_path) == []

@@ -9,6 +9,7 @@ from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.engine import inference as engine_module
 from dynroute_core.engine.backend import BackendUnavailableError
+from dynroute_core.system.machine import say_once
 from support.golden_files import EVAL_FILES, build, load
 from support.sample_engine import assert_equal, random_routes, relative
 from support.sample_models import images, mixed_model, shaken, small_config
@@ -101,7 +102,7 @@ def test_auto_falls_back_and_says_so_once(mixed, monkeypatch, capsys):
     def nothing(name):
         raise BackendUnavailableError(f"{name} needs something unheard of")
 
-    engine_module._say_once.cache_clear()
+    say_once.cache_clear()
     monkeypatch.setattr(engine_module, "_loader", nothing)
     for _ in range(2):
         engine = InferenceEngine(mixed, backend="auto")

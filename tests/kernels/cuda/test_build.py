@@ -85,7 +85,7 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path):
 def test_cpu_tensors_need_the_emulator():
     """Without `emulate` no CPU kernel is there: nobody runs a thousand times slower by mistake."""
     code = (
-        "import torch; from dynroute_kernels import cuda_ops\n"
+        "import torch; from dynroute_kernels.cuda import operators\n"
         "torch.ops.dynroute_cuda.labels(torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 8, dtype=torch.uint8))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
