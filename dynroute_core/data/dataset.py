@@ -96,7 +96,7 @@ class SegmentationDataset:
         """
         item = self.items[index]
         image = read_image(item.image)
-        label = read_label(item.label, _table(item.numbering, self.classes))
+        label = read_label(item.label, label_table(item.numbering, self.classes))
         if image.shape[:2] != label.shape:
             raise DataError(
                 f"{item.image} is {_size(image)} but its annotation {item.label} is {_size(label)} "
@@ -177,6 +177,21 @@ def read_label(path: Path, table: Bytes) -> Bytes:
     A palette file counts by its indices, not its colours. Raises `DataError` for other files and for values
     that `table` holds as unknown.
     """
+    values = label_values(path)
+    train_ids: Bytes = table[values]
+    if (unknown := train_ids == UNKNOWN).any():
+        found, counts = np.unique(values[unknown], return_counts=True)
+        listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
+        raise DataError(
+            f"{path} holds values outside the label table: {listed}{', …' if len(found) > 5 else ''}. "
+            f"Known values: {ranges(np.flatnonzero(table != UNKNOWN).tolist())}. "
+            "Check that --data names the right data set, or restore the file."
+        )
+    return train_ids
+
+
+def label_values(path: Path) -> Bytes:
+    """An annotation's values as they stand in the file, H×W uint8. Raises `DataError` as `read_label`."""
     content = _content(path)
     with _open(path, content, ("PNG",)) as picture:
         depth = content[_DEPTH_PLACE]
@@ -187,17 +202,7 @@ def read_label(path: Path, table: Bytes) -> Bytes:
                 f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
                 "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
             )
-        values = np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
-    train_ids: Bytes = table[values]
-    if (unknown := train_ids == UNKNOWN).any():
-        found, counts = np.unique(values[unknown], return_counts=True)
-        listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
-        raise DataError(
-            f"{path} holds values outside the label table: {listed}{', …' if len(found) > 5 else ''}. "
-            f"Known values: {_ranges(np.flatnonzero(table != UNKNOWN).tolist())}. "
-            "Check that --data names the right data set, or restore the file."
-        )
-    return train_ids
+        return np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -261,7 +266,8 @@ def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) ->
         raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
 
 
-def _table(numbering: str, classes: ClassSet) -> Bytes:
+def label_table(numbering: str, classes: ClassSet) -> Bytes:
+    """256 train ids, by the file's value, for a numbering of `Item`."""
     return train_id_table(classes) if numbering == TRAIN_ID else classes.numberings[numbering]
 
 
@@ -281,7 +287,7 @@ def _size(array: Bytes) -> str:
     return f"{array.shape[0]}×{array.shape[1]}"
 
 
-def _ranges(values: list[int]) -> str:
+def ranges(values: list[int]) -> str:
     """[0, 1, 2, 255] → "0..2, 255"."""
     starts = [v for v in values if v - 1 not in values]
     ends = [v for v in values if v + 1 not in values]
