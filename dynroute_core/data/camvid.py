@@ -11,6 +11,7 @@ from pathlib import Path
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CAMVID
 from dynroute_core.data.source import Amount, DataSource
+from dynroute_core.system.files import visible
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -31,7 +32,7 @@ def camvid(root: Path, split: str) -> SegmentationDataset:
         raise DataError(f"camvid: there is no folder {root}. {HOW_TO_GET}")
     for folder in (image_folder, label_folder):
         if not folder.is_dir():
-            there = ", ".join(sorted(p.name for p in root.glob("*") if p.is_dir())) or "no folders"
+            there = ", ".join(p.name for p in visible(root, "*") if p.is_dir()) or "no folders"
             raise DataError(f"camvid: there is no folder {folder}; {root} has {there}. {HOW_TO_GET}")
     images = _by_stem(image_folder, _IMAGE_SUFFIXES)
     labels = _by_stem(label_folder, (".png",))
@@ -53,10 +54,10 @@ def camvid(root: Path, split: str) -> SegmentationDataset:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Stem → path for the files in `folder` with one of `suffixes`; hidden files are left out."""
+    """Stem → path for the files in `folder` with one of `suffixes`."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+    for path in visible(folder, "*"):
+        if path.suffix.lower() not in suffixes:
             continue
         if path.stem in found:
             raise DataError(f"camvid: {found[path.stem]} and {path} share one name. Keep one of the two.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
 from dynroute_core.data.source import Amount, DataSource
+from dynroute_core.system.files import visible
 
 _IMAGE, _LABEL_IDS, _TRAIN_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
 
@@ -37,7 +38,7 @@ def cityscapes(
         raise DataError(f"{name}: there is no folder {root}. {how_to_get}")
     for folder in (image_folder, label_folder):
         if not folder.is_dir():
-            there = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
+            there = ", ".join(p.name for p in visible(folder.parent, "*") if p.is_dir())
             known = f"{folder.parent} has {there or 'no folders'}"
             raise DataError(f"{name}: there is no folder {folder}; {known}. {how_to_get}")
     images = _stems(image_folder, _IMAGE)
@@ -55,8 +56,8 @@ def cityscapes(
 
 
 def _stems(folder: Path, suffix: str) -> dict[str, Path]:
-    """`city/frame` → path, for every `<folder>/<city>/<frame><suffix>`; hidden files are left out."""
-    found = (path for path in folder.glob(f"*/*{suffix}") if not path.name.startswith("."))
+    """`city/frame` → path, for every `<folder>/<city>/<frame><suffix>`."""
+    found = visible(folder, f"*/*{suffix}")
     return {f"{path.parent.name}/{path.name.removesuffix(suffix)}": path for path in found}
 
 

@@ -43,8 +43,8 @@ def open_folder(root: Path, split: str) -> Photographs:
             "(ILSVRC2012) lies once its archives are unpacked by class."
         )
     try:
-        classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-        files = [sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in ENDINGS) for name in classes]
+        classes = tuple(sorted(p.name for p in _unhidden(folder) if p.is_dir()))
+        files = [sorted(p for p in _unhidden(folder / name) if p.suffix.lower() in ENDINGS) for name in classes]
     except OSError as error:
         raise BlockedError(f"cannot read {folder}: {error.strerror or error}. Check its permissions.") from error
     bare = [name for name, paths in zip(classes, files, strict=True) if not paths]
@@ -54,6 +54,11 @@ def open_folder(root: Path, split: str) -> Photographs:
             "image."
         )
     return Photographs(classes, tuple((path, label) for label, paths in enumerate(files) for path in paths))
+
+
+def _unhidden(folder: Path) -> list[Path]:
+    """What lies in a folder; unlike `visible`, raises OSError where it cannot be read."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def collate(found: Sequence[Labelled | DynrouteError]) -> list[Tensor] | DynrouteError:

@@ -125,6 +125,18 @@ def test_camvid_says_what_is_missing(tmp_path: Path, damage: Callable[[Path], ob
         camvid(root, "train")
 
 
+def test_hidden_files_and_cities_are_no_data(tmp_path: Path) -> None:
+    """As macOS (`._x`), Jupyter and editors leave them, in both layouts."""
+    street, video = make_cityscapes(tmp_path / "street"), make_camvid(tmp_path / "video")
+    found = cityscapes(street, "val").items, camvid(video, "train").items
+    save(street / "leftImg8bit/val/.ipynb_checkpoints/a_leftImg8bit.png", red())
+    save(street / "leftImg8bit/val/ulm/._ulm_a_leftImg8bit.png", red())
+    save(street / "gtFine/val/.trash/a_gtFine_labelIds.png", np.zeros((4, 6), np.uint8))
+    (video / "train/.#f0.png").symlink_to("somebody@somewhere.1234")
+    save(video / "trainannot/._f0.png", np.zeros((4, 6), np.uint8))
+    assert (cityscapes(street, "val").items, camvid(video, "train").items) == found
+
+
 # What is decoded.
 
 

@@ -105,6 +105,7 @@ def test_routes_that_do_not_fit_are_not_offered() -> None:
 def test_truth_is_optional(tmp_path: Path, session: Explorer) -> None:
     Image.fromarray(samples()[0].image).save(tmp_path / "mine.png")
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._mine.png").write_bytes(b"left by another system")
     mine = replace(session, pictures=own_pictures(tmp_path))
     assert mine.pictures.names == ("mine.png",)
     view = mine.view(0)

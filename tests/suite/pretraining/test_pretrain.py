@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def done(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         MODEL, CONFIG, data=photographs, out=out, device="cpu", report=lambda done, total, loss: losses.append(loss)
     )
     return out, losses, result
+
+
+def test_hidden_folders_are_no_classes_and_hidden_files_no_photographs(photographs: Path, tmp_path: Path) -> None:
+    shutil.copytree(photographs / "val", tmp_path / "val")
+    (tmp_path / "val/.ipynb_checkpoints").mkdir()
+    (tmp_path / "val/red/._0.png").write_bytes(b"left by another system")
+    found = open_folder(tmp_path, "val")
+    assert found.classes == tuple(COLOURS) and len(found.samples) == 9
 
 
 def test_it_learns_and_says_what_it_did(done) -> None:
