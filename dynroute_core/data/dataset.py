@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -125,7 +126,8 @@ class SegmentationDataset:
         # Hashing releases the interpreter lock, and a cold disk answers several requests at once.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             hashes = list(pool.map(_file_hash, paths))
-        names = [path.relative_to(self.root).as_posix() for path in paths]
+        # Composed, since a copy by way of macOS spells accents otherwise and is the same data.
+        names = [unicodedata.normalize("NFC", path.relative_to(self.root).as_posix()) for path in paths]
         digest = hashlib.sha256()
         for name, value in sorted(zip(names, hashes, strict=True)):
             digest.update(f"{name}\0{value}\0".encode(errors="surrogateescape"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from dynroute_suite.pretraining.pretrain import BACKBONE, RESULT, Classifier, Pr
 SMOKE = experiment("dynamic-raw-imagenet", profile="smoke")
 MODEL = replace(SMOKE.model, layers=3)
 CONFIG = PretrainConfig(epochs=12, batch=8, lr=0.05, crop=32, resize=36, workers=0, checkpoint_every=5)
+FORMS: tuple[tuple[str, Literal["NFC", "NFD"]], ...] = (("train", "NFC"), ("val", "NFD"))
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
 
 
@@ -60,6 +63,12 @@ def test_hidden_folders_are_no_classes_and_hidden_files_no_photographs(photograp
     (tmp_path / "val/red/._0.png").write_bytes(b"left by another system")
     found = open_folder(tmp_path, "val")
     assert found.classes == tuple(COLOURS) and len(found.samples) == 9
+
+
+def test_a_class_spelled_as_macos_does_is_the_same_class(photographs: Path, tmp_path: Path) -> None:
+    for split, form in FORMS:
+        shutil.copytree(photographs / "val/red", tmp_path / split / unicodedata.normalize(form, "café"))
+    assert open_folder(tmp_path, "train").classes == open_folder(tmp_path, "val").classes == ("café",)
 
 
 def test_it_learns_and_says_what_it_did(done) -> None:
