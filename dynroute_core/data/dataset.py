@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dynroute_core.data.labels import UNKNOWN, ClassSet, train_id_table
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -148,14 +148,16 @@ class SegmentationDataset:
         return replace(self, items=tuple(self.items[i * len(self) // count] for i in range(count)))
 
 
-def read_image(path: Path) -> Bytes:
+def read_image(path: Path, *, upright: bool = False) -> Bytes:
     """A PNG or JPEG as H×W×3 uint8 BGR.
 
     Grey becomes three equal channels; transparency, and the low byte of 16-bit colour, are dropped.
-    EXIF orientation is ignored, as annotations are drawn on the stored pixels. Raises `DataError` for
-    anything else.
+    EXIF orientation is ignored, as annotations are drawn on the stored pixels; upright: it is followed, for
+    photographs without an annotation. Raises `DataError` for anything else.
     """
     rgb = read_picture(path)
+    if upright:
+        rgb = _upright(path, rgb)
     # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
     bgr, shape = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8), (rgb.height, rgb.width, 3)
     del rgb  # three copies of a large picture are one too many
@@ -171,6 +173,13 @@ def read_picture(path: Path) -> Image.Image:
                 "palette). Convert the file to an 8-bit RGB PNG."
             )
         return _decode(path, picture, "RGB")
+
+
+def _upright(path: Path, picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # as in _open: broken EXIF makes Pillow's parser raise whatever it meets
+        raise DataError(f"{path} has EXIF data that cannot be read ({error}). Save it anew without them.") from error
 
 
 def read_label(path: Path, table: Bytes) -> Bytes:

@@ -168,13 +168,13 @@ def pictures_of(dataset: SegmentationDataset) -> Pictures:
 
 
 def own_pictures(folder: Path) -> Pictures:
-    """PNG and JPEG files of a folder, by name. Raises BlockedError where there are none."""
+    """PNG and JPEG files of a folder, by name, turned as the camera was. Raises BlockedError where there are none."""
     files = [path for path in visible(folder, "*") if path.suffix.lower() in ENDINGS]
     if not files:
         raise BlockedError(f"{folder} holds no pictures ({', '.join(ENDINGS)}). Put some there, or name another.")
 
     def opened(index: int) -> Sample:
-        image = read_image(files[index])
+        image = read_image(files[index], upright=True)
         return Sample(files[index].name, image, np.full(image.shape[:2], IGNORE, np.uint8))
 
     return Pictures(tuple(path.name for path in files), opened)

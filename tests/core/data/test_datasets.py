@@ -207,12 +207,24 @@ def test_other_kinds_of_image_are_converted_or_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+def test_exif_orientation_is_ignored_unless_asked_for(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90°"
     Image.fromarray(red()).save(tmp_path / "x.jpg", exif=exif)
     assert read_image(tmp_path / "x.jpg").shape == (4, 6, 3)
     assert read_size(tmp_path / "x.jpg") == (4, 6)
+    assert read_image(tmp_path / "x.jpg", upright=True).shape == (6, 4, 3)
+
+
+def test_broken_exif_is_an_error_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Image.Image) -> Image.Image:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(dataset_module.ImageOps, "exif_transpose", broken)
+    path = save(tmp_path / "x.png", red())
+    assert read_image(path).shape == (4, 6, 3)
+    with pytest.raises(DataError, match=r"x\.png has EXIF data that cannot be read"):
+        read_image(path, upright=True)
 
 
 def test_palette_annotations_count_by_index(tmp_path: Path) -> None:
