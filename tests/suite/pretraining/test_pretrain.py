@@ -139,6 +139,16 @@ def test_a_loss_that_is_not_finite_names_its_files_and_the_checkpoint(photograph
     assert [name.split("/")[0] for name in named[1].split(", ")] == classes
     assert all((photographs / "train" / name).is_file() for name in named[1].split(", "))
     assert f"The last good checkpoint is {tmp_path / CHECKPOINT}." in str(raised.value)
+    assert "Lower --lr, which is 0.05 with --batch 8 " in str(raised.value)
+
+
+@pytest.mark.parametrize(("lr", "warned"), [("0.1", True), ("0.003125", False)])
+def test_a_rate_that_does_not_fit_the_batch_is_warned_of_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: str, warned: bool
+) -> None:
+    module.main(["--data", str(tmp_path), "--out", str(tmp_path), "--batch", "8", "--lr", lr])
+    said = "--lr 0.1 with --batch 8 may diverge after hours: the recipe's rate for this batch is 0.003125"
+    assert (said in capsys.readouterr().err) is warned
 
 
 def test_another_recipe_does_not_take_up_this_ones_checkpoint(done, photographs) -> None:
