@@ -62,6 +62,10 @@ class DataConfig:
             raise ValueError(f"data.workers={self.workers}: give at most {MOST_WORKERS}")
 
 
+RISKY_RATE = 2.0
+"""Times the recipe's learning rate, scaled to the batch, from which on it is warned of: a forgotten half already."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommonNetwork:
     """Of a row that trains a common network: which paths of which finished run it consists of. The run has the same
@@ -212,6 +216,32 @@ def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: 
         used = replace(used, workers=0)
         settings = at_shrunk(settings, SMOKE if profile == "smoke" else demo(source), amount.height, amount.width)
     return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
+
+
+def fitting_lr(chosen: Experiment) -> float:
+    """The learning rate of the row's own recipe at this profile, scaled linearly to the batch that is chosen."""
+    recipe = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name).train if chosen.row in ROWS else None
+    train = recipe or TrainConfig()
+    return train.lr * chosen.train.batch / train.batch
+
+
+def rate_words(chosen: Experiment) -> str:
+    """Learning rate and batch, for the message of a training that diverged."""
+    lr, batch = chosen.train.lr, chosen.train.batch
+    return (
+        f"The rate is train.lr={lr:g} with train.batch={batch}; the recipe's for this batch is {fitting_lr(chosen):g}."
+    )
+
+
+def rate_warning(chosen: Experiment) -> str:
+    """What to say before a training whose learning rate is far above its batch's; "" where it is not."""
+    times = chosen.train.lr / fitting_lr(chosen)
+    if times < RISKY_RATE:
+        return ""
+    return (
+        f"{chosen.row}: {times:.3g} times the recipe's learning rate for this batch, which may diverge after hours. "
+        f"{rate_words(chosen)}"
+    )
 
 
 def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment:

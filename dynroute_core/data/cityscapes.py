@@ -12,9 +12,12 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
+from dynroute_core.data.pairs import PICTURES, by_name, misplaced
 from dynroute_core.data.source import Amount, DataSource
+from dynroute_core.system.files import visible
 
 _IMAGE, _LABEL_IDS, _TRAIN_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
+_IMAGES = tuple(_IMAGE.lower().replace(".png", ending) for ending in PICTURES)
 
 HOW_TO_GET = (
     "To get Cityscapes: register at www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip and "
@@ -25,7 +28,7 @@ HOW_TO_GET = (
 def cityscapes(
     root: Path, split: str, *, name: str = "cityscapes", how_to_get: str = HOW_TO_GET
 ) -> SegmentationDataset:
-    """The pairs of `split`, one of train, val and test: all `leftImg8bit/<split>/<city>/*_leftImg8bit.png`.
+    """The pairs of `split`, one of train, val and test: all `leftImg8bit/<split>/<city>/*_leftImg8bit.png` (or .jpg).
 
     Their annotations are `gtFine/<split>/<city>/*_gtFine_labelTrainIds.png` where these have been made, else
     `*_gtFine_labelIds.png`. `name` and
@@ -37,11 +40,12 @@ def cityscapes(
         raise DataError(f"{name}: there is no folder {root}. {how_to_get}")
     for folder in (image_folder, label_folder):
         if not folder.is_dir():
-            there = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
+            there = ", ".join(p.name for p in visible(folder.parent, "*") if p.is_dir())
             known = f"{folder.parent} has {there or 'no folders'}"
-            raise DataError(f"{name}: there is no folder {folder}; {known}. {how_to_get}")
-    images = _stems(image_folder, _IMAGE)
-    label_ids, train_ids = _stems(label_folder, _LABEL_IDS), _stems(label_folder, _TRAIN_IDS)
+            step = misplaced(root, folder.relative_to(root).as_posix()) or how_to_get
+            raise DataError(f"{name}: there is no folder {folder}; {known}. {step}")
+    images = by_name(name, image_folder, "*/*", _IMAGES)
+    label_ids, train_ids = (by_name(name, label_folder, "*/*", (end.lower(),)) for end in (_LABEL_IDS, _TRAIN_IDS))
     if not images:
         raise DataError(f"{name}: {image_folder} has no */*{_IMAGE}. {how_to_get}")
     _check_partners(name, images, label_ids | train_ids, image_folder, label_folder)
@@ -52,12 +56,6 @@ def cityscapes(
         for stem in sorted(images)
     )
     return SegmentationDataset(name=name, split=split, classes=CITYSCAPES, items=items, root=root)
-
-
-def _stems(folder: Path, suffix: str) -> dict[str, Path]:
-    """`city/frame` → path, for every `<folder>/<city>/<frame><suffix>`; hidden files are left out."""
-    found = (path for path in folder.glob(f"*/*{suffix}") if not path.name.startswith("."))
-    return {f"{path.parent.name}/{path.name.removesuffix(suffix)}": path for path in found}
 
 
 def _check_partners(

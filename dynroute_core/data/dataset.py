@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dynroute_core.data.labels import UNKNOWN, ClassSet, train_id_table
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -96,7 +97,7 @@ class SegmentationDataset:
         """
         item = self.items[index]
         image = read_image(item.image)
-        label = read_label(item.label, _table(item.numbering, self.classes))
+        label = read_label(item.label, label_table(item.numbering, self.classes))
         if image.shape[:2] != label.shape:
             raise DataError(
                 f"{item.image} is {_size(image)} but its annotation {item.label} is {_size(label)} "
@@ -125,7 +126,8 @@ class SegmentationDataset:
         # Hashing releases the interpreter lock, and a cold disk answers several requests at once.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             hashes = list(pool.map(_file_hash, paths))
-        names = [path.relative_to(self.root).as_posix() for path in paths]
+        # Composed, since a copy by way of macOS spells accents otherwise and is the same data.
+        names = [unicodedata.normalize("NFC", path.relative_to(self.root).as_posix()) for path in paths]
         digest = hashlib.sha256()
         for name, value in sorted(zip(names, hashes, strict=True)):
             digest.update(f"{name}\0{value}\0".encode(errors="surrogateescape"))
@@ -146,14 +148,16 @@ class SegmentationDataset:
         return replace(self, items=tuple(self.items[i * len(self) // count] for i in range(count)))
 
 
-def read_image(path: Path) -> Bytes:
+def read_image(path: Path, *, upright: bool = False) -> Bytes:
     """A PNG or JPEG as H×W×3 uint8 BGR.
 
     Grey becomes three equal channels; transparency, and the low byte of 16-bit colour, are dropped.
-    EXIF orientation is ignored, as annotations are drawn on the stored pixels. Raises `DataError` for
-    anything else.
+    EXIF orientation is ignored, as annotations are drawn on the stored pixels; upright: it is followed, for
+    photographs without an annotation. Raises `DataError` for anything else.
     """
     rgb = read_picture(path)
+    if upright:
+        rgb = _upright(path, rgb)
     # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
     bgr, shape = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8), (rgb.height, rgb.width, 3)
     del rgb  # three copies of a large picture are one too many
@@ -171,12 +175,34 @@ def read_picture(path: Path) -> Image.Image:
         return _decode(path, picture, "RGB")
 
 
+def _upright(path: Path, picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # as in _open: broken EXIF makes Pillow's parser raise whatever it meets
+        raise DataError(f"{path} has EXIF data that cannot be read ({error}). Save it anew without them.") from error
+
+
 def read_label(path: Path, table: Bytes) -> Bytes:
     """An 8-bit single-channel PNG, its values sent through `table` (256 entries), as H×W uint8 train ids.
 
     A palette file counts by its indices, not its colours. Raises `DataError` for other files and for values
     that `table` holds as unknown.
     """
+    values = label_values(path)
+    train_ids: Bytes = table[values]
+    if (unknown := train_ids == UNKNOWN).any():
+        found, counts = np.unique(values[unknown], return_counts=True)
+        listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
+        raise DataError(
+            f"{path} holds values outside the label table: {listed}{', …' if len(found) > 5 else ''}. "
+            f"Known values: {ranges(np.flatnonzero(table != UNKNOWN).tolist())}. "
+            "Check that --data names the right data set, or restore the file."
+        )
+    return train_ids
+
+
+def label_values(path: Path) -> Bytes:
+    """An annotation's values as they stand in the file, H×W uint8. Raises `DataError` as `read_label`."""
     content = _content(path)
     with _open(path, content, ("PNG",)) as picture:
         depth = content[_DEPTH_PLACE]
@@ -187,17 +213,7 @@ def read_label(path: Path, table: Bytes) -> Bytes:
                 f"{path} has {picture.mode} pixels; an annotation must have one 8-bit channel with class "
                 "numbers. This may be a coloured rendering or an instance map: use the file with label ids."
             )
-        values = np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
-    train_ids: Bytes = table[values]
-    if (unknown := train_ids == UNKNOWN).any():
-        found, counts = np.unique(values[unknown], return_counts=True)
-        listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
-        raise DataError(
-            f"{path} holds values outside the label table: {listed}{', …' if len(found) > 5 else ''}. "
-            f"Known values: {_ranges(np.flatnonzero(table != UNKNOWN).tolist())}. "
-            "Check that --data names the right data set, or restore the file."
-        )
-    return train_ids
+        return np.array(_decode(path, picture, "P" if picture.mode == "P" else "L"))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -261,7 +277,8 @@ def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) ->
         raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
 
 
-def _table(numbering: str, classes: ClassSet) -> Bytes:
+def label_table(numbering: str, classes: ClassSet) -> Bytes:
+    """256 train ids, by the file's value, for a numbering of `Item`."""
     return train_id_table(classes) if numbering == TRAIN_ID else classes.numberings[numbering]
 
 
@@ -281,7 +298,7 @@ def _size(array: Bytes) -> str:
     return f"{array.shape[0]}×{array.shape[1]}"
 
 
-def _ranges(values: list[int]) -> str:
+def ranges(values: list[int]) -> str:
     """[0, 1, 2, 255] → "0..2, 255"."""
     starts = [v for v in values if v - 1 not in values]
     ends = [v for v in values if v + 1 not in values]

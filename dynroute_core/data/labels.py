@@ -84,6 +84,22 @@ class ClassSet:
     colors: tuple[tuple[int, int, int], ...]
     numberings: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a table that cannot be right: training would learn nothing by it, or fail late."""
+        if len(self.colors) != len(self.names):
+            raise ValueError(f"{self.name} has {len(self.names)} classes and {len(self.colors)} colours: give one each")
+        for numbering, table in self.numberings.items():
+            if table.shape != (256,) or table.dtype != np.uint8:
+                raise ValueError(
+                    f"{self.name}: {numbering} is {table.dtype} {table.shape}; give 256 train ids as uint8"
+                )
+            classes = set(table.tolist()) - {IGNORE, UNKNOWN}
+            if classes != set(range(len(self.names))):
+                raise ValueError(
+                    f"{self.name}: {numbering} leads to the train ids {sorted(classes)}; give every class a value, "
+                    f"so that they are 0..{len(self.names) - 1}, besides {IGNORE} for ignored, {UNKNOWN} for unknown"
+                )
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -21,7 +21,7 @@ from dynroute_core.distributed import Team
 from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.engine.training import training_step
 from dynroute_core.evaluate import Evaluation, Predictor, collected, evaluate, predictor
-from dynroute_core.experiments import Experiment
+from dynroute_core.experiments import Experiment, rate_words
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
@@ -99,8 +99,9 @@ class Attempt:
 
     def finish(self) -> Record:
         if not self.trained:
-            self._train()
-            self._precise_batch_norm()
+            with self._name_rate_and_checkpoint():
+                self._train()
+                self._precise_batch_norm()
             self.trained = True
             self._save()
         begin = time.perf_counter()
@@ -155,7 +156,7 @@ class Attempt:
         saved = begin
         events = self.folder / "events" if self.team.leads else None
         self.signals.hold()
-        with self._name_checkpoint(), tensorboard(events, self.trainer.iteration) as log:
+        with tensorboard(events, self.trainer.iteration) as log:
             for state in self.trainer.steps(self._batches(self.trainer.iteration, total)):  # type: ignore[arg-type]
                 now = time.perf_counter()
                 self._add_seconds("train_s", before + now - begin - self.durations.train_s)
@@ -176,8 +177,8 @@ class Attempt:
         self.signals.release()
 
     @contextmanager
-    def _name_checkpoint(self) -> Iterator[None]:
-        """Names the last good checkpoint where the loss is not finite."""
+    def _name_rate_and_checkpoint(self) -> Iterator[None]:
+        """Names learning rate, batch and the last good checkpoint where training came out NaN or infinite."""
         try:
             yield
         except NonFiniteLossError as error:
@@ -185,7 +186,7 @@ class Attempt:
             good = "There is no checkpoint yet."
             if self.saved_at is not None:
                 good = f"The last good checkpoint, of iteration {self.saved_at}, is {path}."
-            raise NonFiniteLossError(f"{error} {good}") from error
+            raise NonFiniteLossError(f"{error} {rate_words(self.experiment)} {good}") from error
 
     def _precise_batch_norm(self) -> None:
         count, first = self.experiment.train.precise_bn_batches, self.experiment.train.iterations

@@ -17,6 +17,7 @@ from dynroute_core.checkpoint import Weights
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.datasets import find_dataset, open_dataset
 from dynroute_core.data.loader import Batch, train_batches
+from dynroute_core.data.plausible import require_labels
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import DataConfig, Experiment
@@ -88,7 +89,7 @@ def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE
     """Opens both splits, and fingerprints them (of a team, the leader does); where given weights are evaluated, the
     train split stays empty and need not be there.
 
-    Raises BlockedError where they are missing, UsageError where they do not fit the model.
+    Raises BlockedError where they are missing or hold no labels, UsageError where they do not fit the model.
     """
     if experiment.train.needs_weights and experiment.weights is None:
         raise BlockedError(
@@ -99,6 +100,7 @@ def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE
     config = experiment.data
     root = find_data(config, data_root, progress=is_terminal())
     val = open_dataset(config.name, root, "val").subset(config.val_images or None)
+    require_labels(val)
     if len(val.classes.names) != experiment.model.classes:
         raise UsageError(
             f"{config.name} has {len(val.classes.names)} classes, the model {experiment.model.classes}: "
@@ -108,6 +110,7 @@ def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE
         nothing = replace(val, split="train", items=())
         return RunData(nothing, val, "", team.share_hash(val.fingerprint))
     train = open_dataset(config.name, root, "train").subset(config.train_images or None)
+    require_labels(train)
     return RunData(train, val, team.share_hash(train.fingerprint), team.share_hash(val.fingerprint))
 
 

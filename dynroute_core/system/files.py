@@ -13,6 +13,16 @@ from pathlib import Path
 from dynroute_core.system.errors import BlockedError
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """The paths that a pattern below a folder names, in order.
+
+    Hidden ones, and those in hidden folders, are left out: editors and systems leave them beside files of ours, such as
+    `.#model.py` (a link to nowhere), `._image.png` and `.ipynb_checkpoints`.
+    """
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def write_whole(path: Path, content: bytes, *, settle: bool = True) -> None:
     """Writes a file whole or not at all: aside, synced, renamed over the old one.
 

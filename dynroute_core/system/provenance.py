@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynroute_core.system.files import visible
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
@@ -59,8 +61,7 @@ def source_hash(folders: Iterable[str] = ("dynroute_core", "kernels")) -> str:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """Source files below a folder; what editors and systems leave under hidden names is none."""
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix in SOURCES and not hidden and path.is_file():
+    """Source files below a folder."""
+    for path in visible(folder, "**/*"):
+        if path.suffix in SOURCES and path.is_file():
             yield path

@@ -1,7 +1,7 @@
 """Weights from files: a released checkpoint, one of our own, or plain safetensors. Read safely and checked, then used.
 
 Takes a path and a network; gives the network its weights. A file may hold the names of the released code (a `.pth` as
-downloaded: its `model` entry, or a bare state dict, with or without the prefix of data-parallel training) or ours.
+downloaded: its `model` entry, or a bare state dict, as wrapped as training left it: wrapping.py) or ours.
 Pickles from the internet can run programs: torch reads them with `weights_only`, which makes tensors and plain values
 and refuses everything else; numbers of numpy's are read here, without numpy. What else a checkpoint holds (optimizer,
 schedule, iteration) is left alone.
@@ -39,7 +39,8 @@ from dynroute_core.checkpoint import (
 from dynroute_core.model import Segmenter
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import open_regular, write_whole
-from dynroute_core.weights.released_names import load_original, own_names
+from dynroute_core.weights.released_names import known_names, load_original, own_names
+from dynroute_core.weights.wrapping import ENTRIES, entry, unwrapped
 
 HEAD_PREFIX = "head."
 PLAIN_FORMAT = "dynroute-weights-1"  # of files that hold a network and nothing else
@@ -101,8 +102,10 @@ def give_weights(model: Segmenter, path: Path, *, use: Use) -> TakenWeights:
     the network has no use for (an ImageNet classifier) is left out. Raises BlockedError with missing, extra and
     misshaped names; the model is then unchanged.
     """
-    raw, own = read_weights(path), model.state_dict()
+    own = model.state_dict()
+    raw, prefix = unwrapped(read_weights(path), known_names(model))
     given = raw if own.keys() & raw.keys() else own_names(model, raw)
+    names = f" (its names without {prefix})" if prefix else ""
     backbone, head = _split(own)
     given_backbone, given_head = _split(given)
     if use == "evaluate":
@@ -118,13 +121,13 @@ def give_weights(model: Segmenter, path: Path, *, use: Use) -> TakenWeights:
             else:
                 load_original(model, raw)
         except MisfitError as error:
-            raise MisfitError(f"{path}: {error}") from error
+            raise MisfitError(f"{path}{names}: {error}") from error
         return TakenWeights(file=path.name, use=use, head=True, tensors=len(given))
     has_head = not misfits(head, given_head)
     useful = {name: tensor for name, tensor in given_backbone.items() if name in own}
     if problems := misfits(backbone, useful):
         raise MisfitError(
-            f"{path} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
+            f"{path}{names} does not hold this row's backbone ({'; '.join(problems)}). Check layers, channels and gate."
         )
     taken = useful | (given_head if has_head else {})
     model.load_state_dict(taken, strict=False)
@@ -222,14 +225,14 @@ def _read_pickle(path: Path, *, archive: bool) -> dict[str, Tensor]:
         raise BlockedError(
             f"{path} is truncated or damaged ({_first_line(error)}). Restore it, for example by downloading it again."
         ) from error
-    inner = found.get("model", found) if isinstance(found, Mapping) else found
+    inner = entry(found)
     if not isinstance(inner, Mapping):
         raise BlockedError(f"{path} holds a {type(inner).__name__}, not a state dict of named tensors.")
     strange = [name for name, value in inner.items() if not (isinstance(value, Tensor) and isinstance(name, str))]
     if strange:
         raise BlockedError(
-            f"{path} is no state dict: {str(strange[0])[:100]} is no tensor with a name. Give a checkpoint whose "
-            "`model` entry holds the network's tensors by name."
+            f"{path} is no state dict: {str(strange[0])[:100]} is no tensor with a name. Give a checkpoint "
+            f"with an entry {' or '.join(ENTRIES)} that holds the network's tensors by name."
         )
     return dict(inner)
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from dynroute_core.checkpoint import require_fit
 from dynroute_core.model import Segmenter
 
-_PARALLEL, _BACKBONE, _HEAD = "module.", "backbone.", "sem_seg_head."
+_BACKBONE, _HEAD = "backbone.", "sem_seg_head."
+_BARE = ("stem.", "init_layer.", "all_cell_list.")  # how names of a backbone by itself begin
 _CELL = re.compile(r"^cells\.(?:(init)|(\d+)_(\d+))\.(.+)$")
 _PARTS = (
     (re.compile(r"^operations\.(\d+)\."), r"cell_ops._ops.\1.op."),
@@ -43,12 +44,19 @@ def original_name(name: str) -> str:
 
 
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with the released checkpoints' names as they are without data-parallel training, whose prefix is
-    taken off, and with the backbone's own, which a backbone by itself may lack."""
-    state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
-    if not any(name.startswith((_BACKBONE, _HEAD)) for name in state):
-        state = {_BACKBONE + name: tensor for name, tensor in state.items()}
-    return state
+    """A state dict with the released checkpoints' names, the backbone's prefix among them, which a backbone by itself
+    may lack."""
+    bare = any(name.startswith(_BARE) for name in state) and not any(
+        name.startswith((_BACKBONE, _HEAD)) for name in state
+    )
+    return {_BACKBONE + name if bare else name: tensor for name, tensor in state.items()}
+
+
+def known_names(model: Segmenter) -> set[str]:
+    """Every name under which a file may hold one of the network's tensors: ours, and the released checkpoints'."""
+    ours = set(model.state_dict())
+    theirs = {original_name(name) for name in ours}
+    return ours | theirs | {name.removeprefix(_BACKBONE) for name in theirs}
 
 
 def own_names(model: Segmenter, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from dynroute_core.system.errors import UsageError
+from dynroute_core.system.files import visible
 from dynroute_suite.book.code import PACKAGES, page_name, places, source_path
 from dynroute_suite.report.markup import block
 from dynroute_suite.report.results import ROOT
@@ -19,12 +20,14 @@ _LINK = re.compile(r"\(/source/([a-z0-9-]+)\.md")
 
 def write_source_pages(source: Path) -> None:
     """Writes the pages that the Markdown under `source` links to. Raises UsageError for a module that is not there."""
-    wanted = {name for path in source.rglob("*.md") for name in _LINK.findall(path.read_text(encoding="utf-8"))}
-    wanted |= {name for path in source.rglob("*.ipynb") for name in _LINK.findall(path.read_text(encoding="utf-8"))}
+    wanted = {name for path in visible(source, "**/*.md") for name in _LINK.findall(path.read_text(encoding="utf-8"))}
+    wanted |= {
+        name for path in visible(source, "**/*.ipynb") for name in _LINK.findall(path.read_text(encoding="utf-8"))
+    }
     parts = [
         path.relative_to(ROOT / package).with_suffix("").as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        for path in visible(ROOT / package, "**/*.py")
     ]
     modules = {page_name(part): part for part in parts}
     folder = source / "source"

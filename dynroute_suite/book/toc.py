@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from dynroute_core.system.errors import UsageError
+from dynroute_core.system.files import visible
 
 TOC = "_toc.yml"
 PAGE_ENDS = (".md", ".ipynb")
@@ -44,7 +45,7 @@ def check_toc(source: Path, *, draft: bool = False) -> None:
 
 def pages(source: Path) -> list[str]:
     """Every page's name, as `_toc.yml` writes it; a failed run's notebook among the records is no page."""
-    found = (path.relative_to(source) for path in source.rglob("*") if path.suffix in PAGE_ENDS)
+    found = (path.relative_to(source) for path in visible(source, "**/*") if path.suffix in PAGE_ENDS)
     return sorted(
         path.with_suffix("").as_posix() for path in found if not path.parts[0].startswith("_") and path.parts[0] != DATA
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.distributed import require_even, team_device
-from dynroute_core.experiments import ROWS, Experiment, experiment, with_settings
+from dynroute_core.experiments import ROWS, Experiment, experiment, rate_warning, with_settings
 from dynroute_core.system.errors import UsageError
 from dynroute_core.system.machine import pick_device
 from dynroute_suite.command.cluster_options import ClusterChoice, cluster_choice
@@ -57,7 +57,7 @@ def open_session(arguments: Namespace) -> Session:
     """
     experiments = _experiments(arguments)
     data, _ = data_of(arguments)
-    return Session(
+    session = Session(
         arguments=arguments,
         experiments=experiments,
         options=_options(arguments, experiments),
@@ -66,6 +66,15 @@ def open_session(arguments: Namespace) -> Session:
         cluster=cluster_choice(arguments.cluster, arguments.cluster_option) if arguments.cluster else None,
         route=_route(arguments, experiments),
     )
+    for warning in dict.fromkeys(rate_warning(each) for each in experiments if trains(each)):
+        if warning:
+            session.say(warning)
+    return session
+
+
+def trains(experiment: Experiment) -> bool:
+    """Whether a run trains at all, rather than to evaluate given weights."""
+    return experiment.weights is None or experiment.weights.use == "start"
 
 
 def _experiments(arguments: Namespace) -> tuple[Experiment, ...]:
@@ -127,6 +136,6 @@ def _processes(arguments: Namespace, experiments: Sequence[Experiment]) -> tuple
     if not elsewhere:
         team_device(kind, count)
     for each in experiments:
-        if each.weights is None or each.weights.use == "start":
+        if trains(each):
             require_even(each.train.batch, each.train.accumulate, count)
     return kind, count

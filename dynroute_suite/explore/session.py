@@ -33,6 +33,7 @@ from dynroute_core.runs.recording import make_routes
 from dynroute_core.runs.route_files import ROUTE_NAMES, find_route
 from dynroute_core.space import Route, RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
+from dynroute_core.system.files import visible
 from dynroute_suite.report.flow import Flow, flow
 
 GATES = "as the gates decide"
@@ -167,13 +168,13 @@ def pictures_of(dataset: SegmentationDataset) -> Pictures:
 
 
 def own_pictures(folder: Path) -> Pictures:
-    """PNG and JPEG files of a folder, by name. Raises BlockedError where there are none."""
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    """PNG and JPEG files of a folder, by name, turned as the camera was. Raises BlockedError where there are none."""
+    files = [path for path in visible(folder, "*") if path.suffix.lower() in ENDINGS]
     if not files:
         raise BlockedError(f"{folder} holds no pictures ({', '.join(ENDINGS)}). Put some there, or name another.")
 
     def opened(index: int) -> Sample:
-        image = read_image(files[index])
+        image = read_image(files[index], upright=True)
         return Sample(files[index].name, image, np.full(image.shape[:2], IGNORE, np.uint8))
 
     return Pictures(tuple(path.name for path in files), opened)

@@ -13,6 +13,7 @@ from dynroute_core.runs.plan import RunPlan
 from dynroute_core.runs.record import RECORD, Record, read_record
 from dynroute_core.runs.recording import recorded_config
 from dynroute_core.system.errors import DynrouteError
+from dynroute_core.system.files import visible
 from dynroute_suite.notebook import document
 from dynroute_suite.notebook.supervisor import DONE_NOTEBOOK, Job, Outcome, execute
 
@@ -46,7 +47,7 @@ def stamp(folder: Path) -> str:
     """sha256 over what a row's notebook is made of: its template, the report's sources and the record it shows."""
     digest = hashlib.sha256(TEMPLATE.read_bytes())
     for pattern in REPORT_SOURCES:
-        for path in sorted(ROOT.glob(pattern)):
+        for path in visible(ROOT, pattern):
             digest.update(b"\0" + path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(b"\0" + (folder / RECORD).read_bytes())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ position of the training stream, and how it is cropped, is a function of seed an
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,10 @@ def open_folder(root: Path, split: str) -> Photographs:
             "(ILSVRC2012) lies once its archives are unpacked by class."
         )
     try:
-        classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-        files = [sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in ENDINGS) for name in classes]
+        # By composed names, since macOS spells accents otherwise: train and val must have the same classes.
+        by_class = sorted((unicodedata.normalize("NFC", p.name), p) for p in _unhidden(folder) if p.is_dir())
+        classes = tuple(name for name, _ in by_class)
+        files = [sorted(p for p in _unhidden(place) if p.suffix.lower() in ENDINGS) for _, place in by_class]
     except OSError as error:
         raise BlockedError(f"cannot read {folder}: {error.strerror or error}. Check its permissions.") from error
     bare = [name for name, paths in zip(classes, files, strict=True) if not paths]
@@ -54,6 +57,11 @@ def open_folder(root: Path, split: str) -> Photographs:
             "image."
         )
     return Photographs(classes, tuple((path, label) for label, paths in enumerate(files) for path in paths))
+
+
+def _unhidden(folder: Path) -> list[Path]:
+    """What lies in a folder; unlike `visible`, raises OSError where it cannot be read."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def collate(found: Sequence[Labelled | DynrouteError]) -> list[Tensor] | DynrouteError:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from dynroute_core.checkpoint import Snapshot, load_snapshot, restore_training, save_snapshot, training_tensors
-from dynroute_core.experiments import experiment
+from dynroute_core.experiments import RISKY_RATE, experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.record import CHECKPOINT
@@ -110,6 +110,12 @@ class Classifier(nn.Module):
         return logits
 
 
+def fitting_lr(batch: int) -> float:
+    """The recipe's learning rate, scaled linearly to a batch."""
+    recipe = PretrainConfig()
+    return recipe.lr * batch / recipe.batch
+
+
 def learning_rate(config: PretrainConfig, iteration: int, iterations: int) -> float:
     """Divided by 10 after each third of the iterations."""
     return float(config.lr * 0.1 ** (3 * iteration // iterations))
@@ -173,7 +179,8 @@ class _Pretraining:
         good = f"The last good checkpoint is {path}." if path.exists() else "There is no checkpoint yet."
         return NonFiniteLossError(
             f"the loss is {loss} at iteration {self.iteration} (files: {', '.join(map(photographs.file, positions))}). "
-            f"Lower --lr or look at these files. {good}"
+            f"Lower --lr, which is {self.config.lr:g} with --batch {self.config.batch} (the recipe's for this batch is "
+            f"{fitting_lr(self.config.batch):g}), or look at these files. {good}"
         )
 
     def _photographs(self) -> TrainPhotographs:
@@ -293,6 +300,12 @@ def main(words: list[str] | None = None) -> int:
     try:
         row = experiment(arguments.row, profile=arguments.profile, data=arguments.target)
         config = PretrainConfig(**{name: getattr(arguments, name) for name in asdict(PretrainConfig())})
+        if config.lr >= RISKY_RATE * fitting_lr(config.batch):
+            print(
+                f"pretrain: --lr {config.lr:g} with --batch {config.batch} may diverge after hours: the recipe's rate "
+                f"for this batch is {fitting_lr(config.batch):g}",
+                file=sys.stderr,
+            )
         out = arguments.out or Path("runs") / "pretrain" / f"{row.row}-{row.profile}-{row.data.name}"
         done = pretrain(
             row.model, config, data=arguments.data, out=out, device=arguments.device, report=_print_progress

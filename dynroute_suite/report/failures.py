@@ -27,7 +27,7 @@ _NEXT = {
     "OutOfMemoryError": "GPU memory ran out: give `--set train.batch=4 --set train.lr=0.025`, or `--device cpu`.",
     "Timeout": "Give the same command with a longer `--timeout`; it goes on from its checkpoint.",
     "Interrupted": "Give the same command again; it goes on from its checkpoint.",
-    "NonFiniteLossError": "Lower the learning rate: `--set train.lr=0.02`, or look at the files it names.",
+    "NonFiniteLossError": "Lower the batch's learning rate: `--set train.lr=0.02`, or look at the files it names.",
 }
 
 

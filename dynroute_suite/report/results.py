@@ -14,6 +14,7 @@ from pathlib import Path
 from dynroute_core.experiments import ROWS
 from dynroute_core.runs.record import RECORD, Record, read_record
 from dynroute_core.system.errors import BlockedError, suggest
+from dynroute_core.system.files import visible
 from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.failures import FAILED, FailedRun, read_failure
 from dynroute_suite.report.routed_runs import RoutedRun, has_routes
@@ -45,7 +46,7 @@ class Results:
     @cached_property
     def speed(self) -> tuple[SpeedRecord, ...]:
         """What benchmarks measured, by file name."""
-        return tuple(read_speed(path) for path in sorted((self.folder / "speed").glob("*.json")))
+        return tuple(read_speed(path) for path in visible(self.folder / "speed", "*.json"))
 
     @cached_property
     def groups(self) -> dict[tuple[str, str], list[Committed]]:

@@ -14,6 +14,7 @@ import papermill
 
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs import record
+from dynroute_core.system.files import visible
 from dynroute_core.system.provenance import SourceFacts
 from dynroute_suite.book.settings import settings_of
 from dynroute_suite.report import markup
@@ -60,7 +61,7 @@ def _default(value: object) -> str:
 def parameters() -> str:
     """Every notebook's parameters, read from its own parameters cell."""
     parts = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in visible(ROOT / "notebooks", "*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
         lines = [

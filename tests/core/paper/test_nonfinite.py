@@ -58,6 +58,7 @@ def test_a_loss_that_is_not_finite_names_iteration_files_and_checkpoint(
     said = str(raised.value)
     (folder,) = (tmp_path / "dynamic-a").iterdir()
     assert f"The last good checkpoint, of iteration 3, is {folder / CHECKPOINT}." in said
+    assert f"train.lr={ROW.train.lr:g} with train.batch={ROW.train.batch};" in said
     named = re.search(r"not finite at iteration 4 \(files: (.+?)\)", said)
     assert named is not None
     for name in (names := named[1].split(", ")):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynroute_core.system.errors import BlockedError
-from dynroute_core.system.files import remove_stale, write_whole
+from dynroute_core.system.files import remove_stale, visible, write_whole
 
 
 def fail_with(number):
@@ -18,6 +18,16 @@ def fail_with(number):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def test_hidden_paths_are_not_visible_but_a_hidden_folder_above_hides_nothing(tmp_path):
+    folder = tmp_path / ".cache" / "mine"
+    for name in ("b/2.py", "a/1.py", "a/._1.py", "a/.ipynb_checkpoints/1-checkpoint.py", ".trash/3.py"):
+        write_whole(folder / name, b"")
+    (folder / "a" / ".#1.py").symlink_to("somebody@somewhere.1234")
+    assert visible(folder, "**/*.py") == [folder / "a/1.py", folder / "b/2.py"]
+    assert visible(folder, "*") == [folder / "a", folder / "b"]
+    assert visible(folder / "nowhere", "*") == []
 
 
 def test_writes_a_new_file_and_replaces_an_old_one(tmp_path):

@@ -16,6 +16,7 @@ from dynroute_core.model import Segmenter
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.weights.files import give_weights, hashed
 from dynroute_core.weights.released_names import original_name
+from dynroute_core.weights.wrapping import unwrapped
 from support.sample_checkpoints import Malicious
 from support.sample_models import mixed_model, small_config
 
@@ -63,6 +64,15 @@ WRITERS = {
     "as downloaded": as_downloaded,
     "without counters": lambda state, path: as_downloaded(without_counters(state), path),
     "data-parallel prefix": lambda state, path: torch.save({"module." + n: t for n, t in state.items()}, path),
+    "data-parallel and compiled": lambda state, path: torch.save(
+        {"model_state_dict": {"module._orig_mod." + n: t for n, t in state.items()}, "epoch": 3}, path
+    ),
+    "Lightning": lambda state, path: torch.save(
+        {"state_dict": {"net." + n: t for n, t in state.items()}, "epoch": 3, "hyper_parameters": {"lr": 0.05}}, path
+    ),
+    "Lightning, compiled": lambda state, path: torch.save(
+        {"state_dict": {"model._orig_mod." + n: t for n, t in state.items()}}, path
+    ),
     "bare": torch.save,
     "numpy numbers beside": lambda state, path: torch.save(
         {"model": state, "scheduler": {"lr": np.float64(0.05), "last": np.int64(3)}, "best": np.float32(1)}, path
@@ -79,6 +89,44 @@ def test_released_names_in_every_wrapping(source: Segmenter, tmp_path: Path, wri
     model = fresh()
     assert give_weights(model, path, use="evaluate").words == "weights of model_final.pth"
     assert equal(source, model)
+
+
+def test_our_own_names_in_the_wrappers_that_training_leaves(source: Segmenter, tmp_path: Path) -> None:
+    path, stem = tmp_path / "own.pth", Segmenter(CONFIG)
+    stem.load_state_dict(source.state_dict())
+    stem.stem = torch.compile(stem.stem)  # type: ignore[assignment]  # a part of it alone
+    wrapped = (torch.nn.DataParallel(source), torch.compile(source), torch.nn.DataParallel(torch.compile(source)), stem)
+    for network in wrapped:
+        assert source.state_dict().keys() != network.state_dict().keys()
+        torch.save(network.state_dict(), path)
+        model = fresh()
+        give_weights(model, path, use="evaluate")
+        assert equal(source, model)
+
+
+def test_a_loss_beside_the_network_in_lightnings_module_is_extra_to_evaluate_but_not_to_start(
+    source: Segmenter, tmp_path: Path
+) -> None:
+    path = tmp_path / "last.ckpt"
+    state = {"net." + name: tensor for name, tensor in source.state_dict().items()}
+    torch.save({"state_dict": state | {"loss.weight": torch.ones(4)}}, path)
+    with pytest.raises(BlockedError, match=r"its names without net\..*1 extra: loss\.weight"):
+        give_weights(fresh(), path, use="evaluate")
+    model = fresh()
+    give_weights(model, path, use="start")
+    assert equal(source, model)
+
+
+def test_a_foreign_network_is_refused_by_the_names_in_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pth"
+    torch.save({"layer1.0.conv1.weight": torch.ones(3)}, path)
+    with pytest.raises(BlockedError, match=r"1 extra: layer1\.0\.conv1\.weight"):
+        give_weights(fresh(), path, use="evaluate")
+
+
+def test_names_that_would_collide_without_wrappers_stay(source: Segmenter) -> None:
+    state = {"module.stem.x": torch.ones(1), "stem.x": torch.zeros(1)}
+    assert unwrapped(state, {"stem.x"}) == (state, "")
 
 
 def test_our_own_files(source: Segmenter, tmp_path: Path) -> None:

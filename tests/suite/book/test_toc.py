@@ -29,6 +29,12 @@ def test_an_entry_without_a_file_is_named(tmp_path: Path) -> None:
         toc.check_toc(folder)
 
 
+def test_what_an_editor_leaves_is_no_page(tmp_path: Path) -> None:
+    folder = book_folder(tmp_path, CONTENTS, "index.md", "a/one.md", "a/.ipynb_checkpoints/one-checkpoint.ipynb")
+    (folder / "a/.#one.md").symlink_to("somebody@somewhere.1234")
+    toc.check_toc(folder)
+
+
 def test_a_page_without_an_entry_is_named_or_becomes_a_draft(tmp_path: Path) -> None:
     folder = book_folder(
         tmp_path, CONTENTS, "index.md", "a/one.md", "b/two.ipynb", "_generated/x.md", "records/r/f.ipynb"

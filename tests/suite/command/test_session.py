@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dynroute_core.checkpoint import Weights
 from dynroute_core.runs.plan import find_data
+from dynroute_suite.command.session import trains
 from dynroute_suite.notebook.row import parameters
 from support.commands import ROOT, SMOKE, session_of
 
@@ -21,6 +23,21 @@ def test_seeds_are_runs_of_their_own_and_a_common_network_follows_its_own_seed()
         source for first in (0, 2) for source in (None, session.experiments[first])
     ]
     assert session.name(session.experiments[3]) == "common-a seed 3"
+
+
+def test_a_rate_that_does_not_fit_the_batch_is_warned_of_once_before_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["--row", "dynamic-c", *SMOKE, "--seeds", "2"]
+    session = session_of(*words)
+    batch, lr = session.experiments[0].train.batch, session.experiments[0].train.lr
+    assert capsys.readouterr().out == ""
+    session_of(*words, "--set", "train.batch=1", f"train.lr={2 * lr}")
+    said = capsys.readouterr().out
+    assert said.count("which may diverge") == 1
+    assert f"train.lr={2 * lr:g} with train.batch=1; the recipe's for this batch is {lr / batch:g}." in said
+    evaluated = replace(session.experiments[0], weights=Weights(file="model.pth"))
+    assert trains(session.experiments[0]) and not trains(evaluated)
 
 
 def test_options_reach_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_routes_that_do_not_fit_are_not_offered() -> None:
 def test_truth_is_optional(tmp_path: Path, session: Explorer) -> None:
     Image.fromarray(samples()[0].image).save(tmp_path / "mine.png")
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._mine.png").write_bytes(b"left by another system")
     mine = replace(session, pictures=own_pictures(tmp_path))
     assert mine.pictures.names == ("mine.png",)
     view = mine.view(0)
@@ -115,6 +116,20 @@ def test_truth_is_optional(tmp_path: Path, session: Explorer) -> None:
     assert "mIoU" not in panel.words.value
     with pytest.raises(BlockedError, match="holds no pictures"):
         own_pictures(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_a_photograph_of_ones_own_stands_upright(tmp_path: Path, ending: str) -> None:
+    """White above black, stored on its side as by a camera held upright."""
+    upright = np.zeros((64, 48, 3), np.uint8)
+    upright[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90° clockwise"
+    Image.fromarray(np.rot90(upright)).save(tmp_path / f"held.{ending}", exif=exif)
+    sample = own_pictures(tmp_path).open(0)
+    assert sample.image.shape == (64, 48, 3) and sample.label.shape == (64, 48)
+    # JPEG spreads an edge over its blocks of 8 pixels; away from it, colours are flat.
+    assert sample.image[:24].min() > 250 and sample.image[40:].max() < 5
 
 
 def test_the_panel_follows_its_controls(session: Explorer) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,6 +31,7 @@ from dynroute_suite.pretraining.pretrain import BACKBONE, RESULT, Classifier, Pr
 SMOKE = experiment("dynamic-raw-imagenet", profile="smoke")
 MODEL = replace(SMOKE.model, layers=3)
 CONFIG = PretrainConfig(epochs=12, batch=8, lr=0.05, crop=32, resize=36, workers=0, checkpoint_every=5)
+FORMS: tuple[tuple[str, Literal["NFC", "NFD"]], ...] = (("train", "NFC"), ("val", "NFD"))
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
 
 
@@ -51,6 +55,20 @@ def done(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         MODEL, CONFIG, data=photographs, out=out, device="cpu", report=lambda done, total, loss: losses.append(loss)
     )
     return out, losses, result
+
+
+def test_hidden_folders_are_no_classes_and_hidden_files_no_photographs(photographs: Path, tmp_path: Path) -> None:
+    shutil.copytree(photographs / "val", tmp_path / "val")
+    (tmp_path / "val/.ipynb_checkpoints").mkdir()
+    (tmp_path / "val/red/._0.png").write_bytes(b"left by another system")
+    found = open_folder(tmp_path, "val")
+    assert found.classes == tuple(COLOURS) and len(found.samples) == 9
+
+
+def test_a_class_spelled_as_macos_does_is_the_same_class(photographs: Path, tmp_path: Path) -> None:
+    for split, form in FORMS:
+        shutil.copytree(photographs / "val/red", tmp_path / split / unicodedata.normalize(form, "café"))
+    assert open_folder(tmp_path, "train").classes == open_folder(tmp_path, "val").classes == ("café",)
 
 
 def test_it_learns_and_says_what_it_did(done) -> None:
@@ -121,6 +139,16 @@ def test_a_loss_that_is_not_finite_names_its_files_and_the_checkpoint(photograph
     assert [name.split("/")[0] for name in named[1].split(", ")] == classes
     assert all((photographs / "train" / name).is_file() for name in named[1].split(", "))
     assert f"The last good checkpoint is {tmp_path / CHECKPOINT}." in str(raised.value)
+    assert "Lower --lr, which is 0.05 with --batch 8 " in str(raised.value)
+
+
+@pytest.mark.parametrize(("lr", "warned"), [("0.1", True), ("0.003125", False)])
+def test_a_rate_that_does_not_fit_the_batch_is_warned_of_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: str, warned: bool
+) -> None:
+    module.main(["--data", str(tmp_path), "--out", str(tmp_path), "--batch", "8", "--lr", lr])
+    said = "--lr 0.1 with --batch 8 may diverge after hours: the recipe's rate for this batch is 0.003125"
+    assert (said in capsys.readouterr().err) is warned
 
 
 def test_another_recipe_does_not_take_up_this_ones_checkpoint(done, photographs) -> None:

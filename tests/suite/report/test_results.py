@@ -44,6 +44,12 @@ def test_a_broken_record_is_named(tmp_path):
         _ = Results(tmp_path).committed
 
 
+def test_hidden_files_are_no_speed_records(tmp_path):
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed/._operations.json").write_bytes(b"left by another system")
+    assert Results(tmp_path).speed == ()
+
+
 def test_every_record_is_read_once(tmp_path, monkeypatch):
     sample_runs(tmp_path)
     read = []
