@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
 from dynroute_core.system.errors import UsageError, suggest
+from dynroute_suite.notebook import document
 from dynroute_suite.notebook.messages import Failure
 from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, Parameter, plain_parameter
 from dynroute_suite.notebook.sandbox import LAST_WORDS_S
@@ -35,13 +37,14 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
 
     Raises UsageError for parameters that do not fit, and what papermill, nbclient and jupyter_client raise.
     """
-    parameters = checked_parameters(Path(request.notebook), request.parameters)
+    notebook = name_kernel(Path(request.notebook), folder)
+    parameters = checked_parameters(notebook, request.parameters)
     kernel = Kernel(folder)
     signal.signal(signal.SIGINT, kernel.interrupt)
     threading.Thread(target=_end_with_supervisor, args=(kernel,), daemon=True).start()
     try:
         papermill.execute_notebook(
-            _escape_braces(request.notebook),
+            _escape_braces(str(notebook)),
             str(folder / EXECUTED),
             parameters=parameters,
             kernel_name=request.kernel,
@@ -58,6 +61,19 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
         print(error, flush=True)
         return Failure(str(error.ename), str(error.evalue))
     return None
+
+
+def name_kernel(notebook: Path, folder: Path) -> Path:
+    """A copy of the notebook in a folder, with the kernel that runs it named there.
+
+    papermill asks the notebook for kernel and language, which other editors and hooks that strip metadata leave out.
+    Raises OSError and ValueError as `document.read`.
+    """
+    found = document.read(notebook)
+    found["metadata"] |= {"kernelspec": document.KERNELSPEC}
+    copy = folder / notebook.name
+    copy.write_text(json.dumps(found), encoding="utf-8")
+    return copy
 
 
 def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Parameter]:
