@@ -32,10 +32,15 @@ class StoppedError(Exception):
     """The interrupt came between two cells."""
 
 
+class KernelStartError(Exception):
+    """The kernel died before the first cell, or did not answer in time."""
+
+
 def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     """Executes the request's notebook; gives the error of the cell that raised, None where every cell ran.
 
-    Raises UsageError for parameters that do not fit, and what papermill, nbclient and jupyter_client raise.
+    Raises UsageError for parameters that do not fit, KernelStartError, and what papermill, nbclient and jupyter_client
+    raise.
     """
     notebook = name_kernel(Path(request.notebook), folder)
     parameters = checked_parameters(notebook, request.parameters)
@@ -50,6 +55,7 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
             kernel_name=request.kernel,
             kernel_manager_class=kernel.manager_class(),
             on_cell_execute=kernel.before_cell,
+            start_timeout=request.start_timeout_s,
             execution_timeout=request.cell_timeout_s,
             cwd=request.root,
             progress_bar=False,
@@ -60,6 +66,10 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     except PapermillExecutionError as error:
         print(error, flush=True)
         return Failure(str(error.ename), str(error.evalue))
+    except RuntimeError as error:
+        if type(error) is RuntimeError:  # as jupyter_client's about the start alone; those about cells are subclasses
+            raise KernelStartError(str(error)) from error
+        raise
     return None
 
 

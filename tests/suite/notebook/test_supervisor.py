@@ -215,6 +215,18 @@ def test_failures_that_papermill_may_call_completed(
 
 
 @pytest.mark.slow
+def test_a_kernel_that_does_not_begin_in_time_is_told_with_what_may_help(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import sys, time\nif any('ipykernel' in word for word in sys.orig_argv):\n    time.sleep(600)\n"
+    (tmp_path / "sitecustomize.py").write_text(program)  # every Python process imports it first
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    outcome = run(job("pass", start_timeout_s=1))
+    assert (outcome.state, outcome.error) == ("failed", "KernelStartError")
+    assert "in 1 seconds" in outcome.message and "start fewer runs at once" in outcome.message
+
+
+@pytest.mark.slow
 def test_a_notebook_that_ran_but_left_no_record_is_a_failure(job: Callable[..., Job]) -> None:
     def check() -> None:
         raise DynrouteError("there is no record.")
