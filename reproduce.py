@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from dynroute_core.runs.record import read_record
 from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, DynrouteError
 from dynroute_suite.command.options import ROOT, check, parser
+from dynroute_suite.command.streams import outlast_terminal
 from dynroute_suite.command.summary import RowResult, exit_code
 
 if TYPE_CHECKING:
@@ -117,4 +118,5 @@ def answer(arguments: Namespace, code: int, rows: Sequence[object] = (), *, mess
 
 
 if __name__ == "__main__":
+    outlast_terminal()
     sys.exit(main())

@@ -3,9 +3,9 @@
 What papermill notes in the notebook is not believed: it marks cells of a kernel that died as completed. A run is done
 when the child left with 0 and the caller's `check` finds what the run was to leave.
 
-Stopping, on Ctrl-C, SIGTERM, SIGHUP or the time limit, goes in steps: SIGINT, so that the cell can write a checkpoint;
-again after half the patience; SIGTERM; SIGKILL to the child's and the kernel's process groups. A second signal skips to
-SIGTERM.
+Stopping, on Ctrl-C, SIGTERM, SIGHUP (the command ignores it) or the time limit, goes in steps: SIGINT, so that the cell
+can write a checkpoint; again after half the patience; SIGTERM; SIGKILL to the child's and the kernel's process groups.
+A second signal skips to SIGTERM.
 """
 
 from __future__ import annotations
