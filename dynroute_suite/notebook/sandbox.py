@@ -33,6 +33,7 @@ def environment(root: Path, scratch: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(root), os.environ.get("PYTHONPATH", "")) if part)
     return kept | {
         "PYTHONPATH": path,
+        "PYTHONIOENCODING": "utf-8",  # the log's, whatever the terminal takes
         "IPYTHONDIR": str(scratch / "ipython"),
         "JUPYTER_CONFIG_DIR": str(scratch / "jupyter"),
     }

@@ -138,6 +138,14 @@ object()
 
 
 @pytest.mark.slow
+def test_cells_print_what_the_terminal_cannot_show(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    made = job("print('λ')")
+    assert run(made).state == "done"
+    assert "λ" in (made.folder / LOG).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_ten_megabytes_of_output_are_cut_and_do_not_block(job: Callable[..., Job]) -> None:
     made = job("for _ in range(1000):\n    print('x' * 10_000)\nprint('the end')")
     assert run(made).state == "done"
