@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from dynroute_core.runs.record import read_record
 from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, DynrouteError
-from dynroute_suite.command.options import ROOT, check, parser
+from dynroute_suite.command.options import ROOT, check, expanded, parser
 from dynroute_suite.command.streams import outlast_terminal
 from dynroute_suite.command.summary import RowResult, exit_code
 
@@ -62,7 +62,7 @@ def dispatch(arguments: Namespace) -> int:
 
     session = open_session(arguments)
     if arguments.convert:
-        what = given_weights.convert(session.experiments[0], target := arguments.convert.expanduser())
+        what = given_weights.convert(session.experiments[0], target := expanded(arguments.convert))
         session.say(f"{target}: {what}")
         return answer(arguments, EXIT_DONE, message=what)
     os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called

@@ -37,6 +37,8 @@ def environment(root: Path, scratch: Path) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",  # the log's, whatever the terminal takes
         "IPYTHONDIR": str(scratch / "ipython"),
         "JUPYTER_CONFIG_DIR": str(scratch / "jupyter"),
+        "JUPYTER_DATA_DIR": str(scratch / "data"),  # by default these lie in a home, which not every user has
+        "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
     }
 
 

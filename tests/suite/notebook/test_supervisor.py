@@ -235,6 +235,22 @@ def test_a_kernel_that_does_not_begin_in_time_is_told_with_what_may_help(
 
 
 @pytest.mark.slow
+def test_a_user_without_home_and_name_can_run(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import pwd\ndef getpwuid(number):\n    raise KeyError(number)\npwd.getpwuid = getpwuid\n"
+    (tmp_path / "sitecustomize.py").write_text(program)  # every Python process imports it first
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name in ("HOME", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    made = job("import os, pwd\ntry:\n    pwd.getpwuid(os.getuid())\nexcept KeyError:\n    print('nobody')")
+    outcome = run(made)
+    assert (outcome.state, outcome.message) == ("done", "")
+    (printed,) = outputs(made.folder / DONE_NOTEBOOK)
+    assert "".join(printed["text"]) == "nobody\n"  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
 def test_a_notebook_that_ran_but_left_no_record_is_a_failure(job: Callable[..., Job]) -> None:
     def check() -> None:
         raise DynrouteError("there is no record.")
