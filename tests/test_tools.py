@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,18 @@ def test_make_makes_a_half_made_environment_anew(has_pip: bool, tmp_path: Path) 
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("-m venv --clear .venv" in log.read_text()) is not has_pip
+
+
+def test_installing_does_not_warn_of_folders_named_like_packages() -> None:
+    """Every installation takes the variable that says so."""
+    lines = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert [line.partition(" ")[0] for line in lines] == ["INSTALL"]
+    quiet = re.search("PYTHONWARNINGS='(.*?)'", lines[0])
+    assert quiet is not None
+    program = "import warnings\nwarnings.warn('Editable installation.\\n!!', UserWarning)\nwarnings.warn('another')"
+    environment = os.environ | {"PYTHONWARNINGS": quiet[1]}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "Editable" not in done.stderr and "another" in done.stderr
 
 
 def test_the_first_release_from_a_bound_on() -> None:
