@@ -200,3 +200,9 @@ def _check_cluster(arguments: Namespace) -> None:
             "--cluster with --force: a job that is put back into the queue would start anew each time. Remove the "
             "runs' folders instead, or give another --out."
         )
+    place = str(expanded(arguments.out).resolve())
+    if arguments.cluster and (read := sorted(set(place) & set("%\\\n"))):
+        raise UsageError(
+            f"--out {place}: SLURM and submitit read {' and '.join(map(repr, read))} in a path as something else, as a "
+            "job's number. Give --out a folder whose path is without."
+        )
