@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 OLDEST_PYTHON ?= python3.11
 BARE_PYTHON := $(PYTHON)
 READY := $(VENV)/.ready
+# setuptools warns at every editable installation of folders named like packages; here they are the packages.
+INSTALL = PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet
 
 .PHONY: reproduce test lint unit lab book book-serve book-pdf texts bench kernels sanitize cuda-check audit test-core test-minimal soak help clean
 
@@ -62,7 +64,7 @@ soak: $(READY)  ## a thousand small runs in one process: does anything grow? (ha
 	$(BIN)/python benchmarks/soak.py
 
 audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. Exit codes: tools/audit.py
-	$(BIN)/python -m pip install --quiet --editable '.[audit]'
+	$(INSTALL) --editable '.[audit]'
 	$(BIN)/python tools/audit.py
 
 test-core: build/newest/.ready  ## tests/core and tests/kernels with the core's dependencies alone
@@ -71,18 +73,20 @@ test-core test-minimal:
 	$(<D)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" tests/core tests/kernels
 
 build/lowest/.ready: BARE_PYTHON := $(OLDEST_PYTHON)
+build/lowest/.ready build/newest/.ready: BIN = $(@D)/bin
 build/%/.ready: pyproject.toml tools/core_requirements.py
 	$(BARE_PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python tools/core_requirements.py $* > $(@D)/requirements.txt
-	$(@D)/bin/python -m pip install --quiet --requirement $(@D)/requirements.txt
-	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+	$(INSTALL) --requirement $(@D)/requirements.txt
+	$(INSTALL) --no-deps --editable .
 	touch $@
 
+# An environment without pip was left half made, by Ctrl-C for one.
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[suite,test]'
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --editable '.[suite,test]'
 	$(BIN)/python -c "import cv2" || { echo "OpenCV lacks a system library. Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; then run this again."; exit 1; }
 	touch $(READY)
 

@@ -20,10 +20,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from dynroute_core.runs.record import read_record
-from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, DynrouteError
-from dynroute_suite.command.options import ROOT, check, parser
-from dynroute_suite.command.summary import RowResult, exit_code
+from dynroute_suite.command.set_up import caution, way_in
+
+try:
+    from dynroute_core.runs.record import read_record
+    from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DynrouteError
+    from dynroute_suite.command.options import ROOT, check, expanded, parser
+    from dynroute_suite.command.streams import outlast_terminal
+    from dynroute_suite.command.summary import RowResult, exit_code
+except (ImportError, SyntaxError, TypeError) as error:  # so older Pythons stumble
+    if __name__ != "__main__":
+        raise
+    print(f"reproduce.py: {way_in(error, sys.platform)}", file=sys.stderr)
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from dynroute_suite.command.session import Session
@@ -38,6 +47,11 @@ def main(words: list[str] | None = None) -> int:
     except DynrouteError as error:
         print(f"reproduce.py: {error}", file=sys.stderr)
         return answer(arguments, error.exit_code, message=str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dynroute"):  # ours, and an error of ours
+            raise
+        print(f"reproduce.py: {way_in(error, sys.platform)}", file=sys.stderr)
+        return answer(arguments, EXIT_USAGE, message=str(error))
     except KeyboardInterrupt:
         print("\nreproduce.py: interrupted; the same command goes on.", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -61,7 +75,7 @@ def dispatch(arguments: Namespace) -> int:
 
     session = open_session(arguments)
     if arguments.convert:
-        what = given_weights.convert(session.experiments[0], target := arguments.convert.expanduser())
+        what = given_weights.convert(session.experiments[0], target := expanded(arguments.convert))
         session.say(f"{target}: {what}")
         return answer(arguments, EXIT_DONE, message=what)
     os.chdir(ROOT)  # generated data lie beside this file, wherever the command was called
@@ -117,4 +131,7 @@ def answer(arguments: Namespace, code: int, rows: Sequence[object] = (), *, mess
 
 
 if __name__ == "__main__":
+    outlast_terminal()
+    if words := caution(sys.platform):
+        print(f"reproduce.py: {words}", file=sys.stderr)
     sys.exit(main())

@@ -1,9 +1,11 @@
-"""What the core's tests need, and that it is enough to load them; the audit's verdict."""
+"""How make makes the environment; what the core's tests need, and that this is enough to load them; the audit."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,37 @@ import core_requirements
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("has_pip", [True, False], ids=["whole", "half made"])
+def test_make_makes_a_half_made_environment_anew(has_pip: bool, tmp_path: Path) -> None:
+    """Its Python stands in for one with or without pip; the one that makes it writes down what it is called with."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    inner, outer, log = tmp_path / ".venv/bin/python", tmp_path / "python", tmp_path / "log"
+    inner.parent.mkdir(parents=True)
+    inner.write_text("#!/bin/sh\n" + ("" if has_pip else "exit 1\n"))
+    whole = "printf '#!/bin/sh\\n' > .venv/bin/python"
+    outer.write_text(f'#!/bin/sh\necho "$@" >> {log.name}\ncase "$2" in venv) {whole};; esac\n')
+    for program in (inner, outer):
+        program.chmod(0o755)
+    words = ["make", ".venv/.ready", f"PYTHON={outer}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("-m venv --clear .venv" in log.read_text()) is not has_pip
+
+
+def test_installing_does_not_warn_of_folders_named_like_packages() -> None:
+    """Every installation takes the variable that says so."""
+    lines = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert [line.partition(" ")[0] for line in lines] == ["INSTALL"]
+    quiet = re.search("PYTHONWARNINGS='(.*?)'", lines[0])
+    assert quiet is not None
+    program = "import warnings\nwarnings.warn('Editable installation.\\n!!', UserWarning)\nwarnings.warn('another')"
+    environment = os.environ | {"PYTHONWARNINGS": quiet[1]}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "Editable" not in done.stderr and "another" in done.stderr
 
 
 def test_the_first_release_from_a_bound_on() -> None:

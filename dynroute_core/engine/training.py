@@ -27,7 +27,7 @@ from dynroute_core.step import Step
 from dynroute_core.system.errors import UsageError
 from dynroute_core.system.machine import say_once
 from dynroute_core.train import TrainConfig
-from dynroute_kernels.cpu import build
+from dynroute_kernels import BuildError
 from dynroute_kernels.cpu import training as kernels
 
 OPERATIONS = ("sep_conv_3x3", "skip_connect")
@@ -49,8 +49,11 @@ def unavailable(model: Segmenter, *, processes: int = 1, amp: bool = False) -> s
     ):
         if lacks:
             return f"the compiled step does not have {given}, only {', '.join(map(str, has))}. The eager step has it."
-    lacking = build.missing() if build.built(part=kernels.PART) is None else []
-    return f"the compiled step needs {' and '.join(lacking)}. The eager step does not." if lacking else ""
+    try:
+        kernels.library()  # built now where it was not: a run must not learn of it later
+    except BuildError as error:
+        return f"the compiled step cannot be loaded: {error} The eager step needs nothing compiled."
+    return ""
 
 
 @dataclass(frozen=True)

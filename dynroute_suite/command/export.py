@@ -34,6 +34,7 @@ from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import sync_folder
 from dynroute_core.system.locks import locked
 from dynroute_core.system.machine import is_terminal
+from dynroute_suite.command.options import expanded
 
 SPLITS = ("val", "test")
 IMAGES, ARCHIVE, FACTS = "labelIds", "labelIds.zip", "export.json"
@@ -61,7 +62,7 @@ def parse_target(text: str, data: str) -> Target:
         raise UsageError(f"{source.title}: there is no {split} split. Give --export val=FOLDER, or another --data.")
     if not folder:
         raise UsageError(f"--export {text} names no folder. Give --export {split}=FOLDER.")
-    return Target(Path(folder).expanduser().resolve(), split)
+    return Target(expanded(folder).resolve(), split)
 
 
 def export(

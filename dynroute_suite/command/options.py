@@ -125,7 +125,15 @@ def data_of(arguments: Namespace) -> tuple[str, Path | None]:
     name, equals, given = arguments.data.partition("=")
     if equals and not given:
         raise UsageError(f"--data {arguments.data} names no folder. Give --data {name} or --data {name}=FOLDER.")
-    return name, Path(given).expanduser().resolve() if given else None
+    return name, expanded(given).resolve() if given else None
+
+
+def expanded(path: str | Path) -> Path:
+    """A path that a user gave, its `~` replaced. Raises UsageError where nobody knows what `~` is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # no HOME and no entry of this user in passwd, or no such user
+        raise UsageError(f"{path}: there is no such home folder. Give the whole path.") from error
 
 
 def profile_of(arguments: Namespace) -> str:
@@ -146,7 +154,7 @@ def weights_setting(arguments: Namespace) -> dict[str, str]:
     file = arguments.weights or arguments.init
     if not file:
         return {}
-    place = Path(file).expanduser().resolve().as_posix()
+    place = expanded(file).resolve().as_posix()
     return {"weights": json.dumps({"file": place, "use": "evaluate" if arguments.weights else "start"})}
 
 
@@ -191,4 +199,10 @@ def _check_cluster(arguments: Namespace) -> None:
         raise UsageError(
             "--cluster with --force: a job that is put back into the queue would start anew each time. Remove the "
             "runs' folders instead, or give another --out."
+        )
+    place = str(expanded(arguments.out).resolve())
+    if arguments.cluster and (read := sorted(set(place) & set("%\\\n"))):
+        raise UsageError(
+            f"--out {place}: SLURM and submitit read {' and '.join(map(repr, read))} in a path as something else, as a "
+            "job's number. Give --out a folder whose path is without."
         )

@@ -16,7 +16,15 @@ from dynroute_suite.command.cluster_options import ClusterChoice, cluster_choice
 from dynroute_suite.command.export import Target, parse_target
 from dynroute_suite.command.forced_route import RouteChoice
 from dynroute_suite.command.given_weights import fit_weights
-from dynroute_suite.command.options import data_of, profile_of, rows_of, seeds_of, settings_of, weights_setting
+from dynroute_suite.command.options import (
+    data_of,
+    expanded,
+    profile_of,
+    rows_of,
+    seeds_of,
+    settings_of,
+    weights_setting,
+)
 from dynroute_suite.notebook.row import Options
 
 
@@ -101,7 +109,7 @@ def _options(arguments: Namespace, experiments: Sequence[Experiment]) -> Options
     return Options(
         settings=_settings(arguments),
         data_root=data_root,
-        out=arguments.out.expanduser().resolve(),
+        out=expanded(arguments.out).resolve(),
         device=device,
         processes=processes,
         force=arguments.force,

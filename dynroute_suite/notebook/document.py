@@ -21,6 +21,7 @@ KEPT_METADATA = ("jupyter", "mystnb", "tags")
 INJECTED = "injected-parameters"
 ERROR_MARK = "papermill-error-cell-tag"
 OWN = "dynroute"  # our key in the notebook's metadata
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 _CELL_FILE = re.compile(r"/[^\s:]*?/ipykernel_\d+/\d+\.py")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
@@ -110,8 +111,7 @@ def normalise(notebook: Notebook, dress: Dress) -> bytes:
         own["stamp"] = dress.stamp
     if dress.failure:
         own["failure"] = [plain(word) for word in dress.failure]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, OWN: own}
+    metadata = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}, OWN: own}
     made = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     text = json.dumps(_split_lines(made), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     nbformat.validate(json.loads(text))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
 from dynroute_core.system.errors import UsageError, suggest
+from dynroute_suite.notebook import document
 from dynroute_suite.notebook.messages import Failure
 from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, Parameter, plain_parameter
 from dynroute_suite.notebook.sandbox import LAST_WORDS_S
@@ -30,23 +32,30 @@ class StoppedError(Exception):
     """The interrupt came between two cells."""
 
 
+class KernelStartError(Exception):
+    """The kernel died before the first cell, or did not answer in time."""
+
+
 def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     """Executes the request's notebook; gives the error of the cell that raised, None where every cell ran.
 
-    Raises UsageError for parameters that do not fit, and what papermill, nbclient and jupyter_client raise.
+    Raises UsageError for parameters that do not fit, KernelStartError, and what papermill, nbclient and jupyter_client
+    raise.
     """
-    parameters = checked_parameters(Path(request.notebook), request.parameters)
+    notebook = name_kernel(Path(request.notebook), folder)
+    parameters = checked_parameters(notebook, request.parameters)
     kernel = Kernel(folder)
     signal.signal(signal.SIGINT, kernel.interrupt)
     threading.Thread(target=_end_with_supervisor, args=(kernel,), daemon=True).start()
     try:
         papermill.execute_notebook(
-            _escape_braces(request.notebook),
+            _escape_braces(str(notebook)),
             str(folder / EXECUTED),
             parameters=parameters,
             kernel_name=request.kernel,
             kernel_manager_class=kernel.manager_class(),
             on_cell_execute=kernel.before_cell,
+            start_timeout=request.start_timeout_s,
             execution_timeout=request.cell_timeout_s,
             cwd=request.root,
             progress_bar=False,
@@ -57,7 +66,24 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     except PapermillExecutionError as error:
         print(error, flush=True)
         return Failure(str(error.ename), str(error.evalue))
+    except RuntimeError as error:
+        if type(error) is RuntimeError:  # as jupyter_client's about the start alone; those about cells are subclasses
+            raise KernelStartError(str(error)) from error
+        raise
     return None
+
+
+def name_kernel(notebook: Path, folder: Path) -> Path:
+    """A copy of the notebook in a folder, with the kernel that runs it named there.
+
+    papermill asks the notebook for kernel and language, which other editors and hooks that strip metadata leave out.
+    Raises OSError and ValueError as `document.read`.
+    """
+    found = document.read(notebook)
+    found["metadata"] |= {"kernelspec": document.KERNELSPEC}
+    copy = folder / notebook.name
+    copy.write_text(json.dumps(found), encoding="utf-8")
+    return copy
 
 
 def checked_parameters(notebook: Path, given: dict[str, object]) -> dict[str, Parameter]:

@@ -13,12 +13,14 @@ Parameter = None | bool | int | float | str | list["Parameter"] | dict[str, "Par
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookRequest:
-    """What to run. parameters: every parameter of the notebook. cell_timeout_s: limit per cell, None for none."""
+    """What to run. parameters: every parameter of the notebook. start_timeout_s: limit of the kernel's start.
+    cell_timeout_s: limit per cell, None for none."""
 
     notebook: str
     root: str
     parameters: dict[str, object]
     kernel: str
+    start_timeout_s: int
     cell_timeout_s: int | None
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.locks import LOCK, locked
+from dynroute_core.system.machine import say_once
 
 LOG = "log.txt"
 LAST_WORDS_S = 30.0  # for the checkpoint of a kernel whose command was killed
@@ -33,8 +34,11 @@ def environment(root: Path, scratch: Path) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(root), os.environ.get("PYTHONPATH", "")) if part)
     return kept | {
         "PYTHONPATH": path,
+        "PYTHONIOENCODING": "utf-8",  # the log's, whatever the terminal takes
         "IPYTHONDIR": str(scratch / "ipython"),
         "JUPYTER_CONFIG_DIR": str(scratch / "jupyter"),
+        "JUPYTER_DATA_DIR": str(scratch / "data"),  # by default these lie in a home, which not every user has
+        "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
     }
 
 
@@ -49,10 +53,17 @@ def open_log(folder: Path) -> Iterator[BinaryIO]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BlockedError(f"cannot write to {folder}: {error.strerror}. Choose another --out folder.") from error
-    with locked(folder, name=".command.lock"), (folder / LOG).open("a+b") as log:
+    with locked(folder, name=".command.lock"), _appended(folder / LOG) as log:
         _lock_log(log, folder)
         log.truncate(0)
         yield log
+
+
+def _appended(path: Path) -> BinaryIO:
+    try:
+        return path.open("a+b")
+    except OSError as error:
+        raise BlockedError(f"cannot write {path}: {error.strerror}. Choose another --out folder.") from error
 
 
 def _lock_log(log: BinaryIO, folder: Path) -> None:
@@ -74,13 +85,20 @@ def _lock_log(log: BinaryIO, folder: Path) -> None:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether a process, on this machine or another that shares the folder, holds the lock of a run there."""
+    """Whether a process, on this machine or another that shares the folder, holds the lock of a run there.
+
+    Where locks cannot be looked at, says so and takes nobody to be: a run cannot start without one either.
+    """
     for name in (LOG, LOCK):  # a notebook's, or of a run without one
-        with suppress(FileNotFoundError), (folder / name).open("rb") as file:
-            try:
+        try:
+            with (folder / name).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except FileNotFoundError:
+            continue
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            say_once(f"cannot look at the locks of runs ({error.strerror}): one at work does not show here.")
     return False
 
 
@@ -97,17 +115,24 @@ def shorten(log: BinaryIO) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder. Those that killed commands left are removed first."""
-    short = len(os.fsencode(tempfile.gettempdir())) <= SHORT_PATH
-    place = tempfile.gettempdir() if short else "/tmp"
-    for left in Path(place).glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            _remove_unused(left)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as name:
-        made = Path(name, f".{IN_USE}")
-        with made.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            made.rename(made.with_name(IN_USE))  # only now can another command find it, locked
+    """A temporary folder. Those that killed commands left are removed first. Raises BlockedError where none can be
+    made."""
+    try:
+        short = len(os.fsencode(tempfile.gettempdir())) <= SHORT_PATH
+        place = tempfile.gettempdir() if short else "/tmp"
+        for left in Path(place).glob(f"{PREFIX}*"):
+            with suppress(OSError):
+                _remove_unused(left)
+        made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=place)
+    except OSError as error:
+        raise BlockedError(
+            f"cannot make a temporary folder: {error.strerror}. Set TMPDIR to a folder that can be written."
+        ) from error
+    with made as name:
+        mark = Path(name, f".{IN_USE}")
+        with mark.open("w") as file:
+            _share_lock(file)
+            mark.rename(mark.with_name(IN_USE))  # only now can another command find it, locked
             yield Path(name)
 
 
@@ -115,8 +140,14 @@ def scratch_folder() -> Iterator[Path]:
 def keep_scratch(folder: Path) -> Iterator[None]:
     """Keeps a scratch folder from being removed by other commands, should the one that made it be killed."""
     with (folder / IN_USE).open() as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        _share_lock(file)
         yield
+
+
+def _share_lock(file: TextIO) -> None:
+    """Locks the mark of a scratch folder. Where there are no locks, no other command can remove the folder either."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def _remove_unused(folder: Path) -> None:

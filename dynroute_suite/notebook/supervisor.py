@@ -3,9 +3,9 @@
 What papermill notes in the notebook is not believed: it marks cells of a kernel that died as completed. A run is done
 when the child left with 0 and the caller's `check` finds what the run was to leave.
 
-Stopping, on Ctrl-C, SIGTERM, SIGHUP or the time limit, goes in steps: SIGINT, so that the cell can write a checkpoint;
-again after half the patience; SIGTERM; SIGKILL to the child's and the kernel's process groups. A second signal skips to
-SIGTERM.
+Stopping, on Ctrl-C, SIGTERM, SIGHUP (the command ignores it) or the time limit, goes in steps: SIGINT, so that the cell
+can write a checkpoint; again after half the patience; SIGTERM; SIGKILL to the child's and the kernel's process groups.
+A second signal skips to SIGTERM.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ DONE_NOTEBOOK, FAILED_NOTEBOOK = "row.ipynb", "failed.ipynb"
 
 _HINTS = {
     "DeadKernelError": "The kernel died, which is most often memory: close other programs, or run a smaller profile.",
+    "KernelStartError": "log.txt may say why. Where disk or machine are merely slow: start fewer runs at once, or move "
+    "the environment to a local disk.",
     "NoSuchKernel": "The environment has no Jupyter kernel: install ipykernel in it.",
     "CellTimeoutError": "A cell ran longer than its limit.",
     "MemoryError": "Memory ran out: close other programs, or run a smaller profile.",
@@ -61,6 +63,7 @@ class Job:
     progress_parameter: str = "progress_file"
     resets: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    start_timeout_s: int = 1800  # many kernels, one cold network disk; a dead one is noticed at once
     cell_timeout_s: int | None = None
     kernel: str = "python3"
     patience_s: tuple[float, float] = (30.0, 10.0)
@@ -127,6 +130,7 @@ def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], disp
         root=str(job.root),
         parameters={name: plain_parameter(value, name) for name, value in parameters.items()},
         kernel=job.kernel,
+        start_timeout_s=job.start_timeout_s,
         cell_timeout_s=job.cell_timeout_s,
     )
     leave_request(scratch, request)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dynroute_core.system.errors import UsageError, suggest
-from dynroute_suite.command.options import profile_of, rows_of, seeds_of
+from dynroute_suite.command.options import expanded, profile_of, rows_of, seeds_of
 from dynroute_suite.command.summary import align_columns, short_path
 from dynroute_suite.status.runs import UNFINISHED, RunStatus, expected, records, statuses
 
@@ -21,7 +21,7 @@ def statuses_of(arguments: Namespace) -> list[RunStatus]:
     """
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds}: give a whole number of at least 1.")
-    found = statuses(arguments.out.expanduser().resolve())
+    found = statuses(expanded(arguments.out).resolve())
     if not (arguments.row or arguments.all):
         return found
     from dynroute_core.experiments import ROWS  # needs torch, which takes seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -237,6 +238,20 @@ def test_what_is_not_compiled_is_refused_by_name():
         if not others:
             with pytest.raises(AssertionError, match=named):
                 CompiledStep(model)
+
+
+def test_without_a_folder_for_its_library_there_is_a_reason_not_an_error(monkeypatch):
+    """As in a container: no HOME, and a user without a line in passwd."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    training.library.cache_clear()
+    reason = unavailable(Segmenter(small_config()))
+    assert "TORCH_EXTENSIONS_DIR" in reason and "The eager step needs nothing compiled." in reason
 
 
 def test_an_instruction_set_that_is_not_to_be_had(monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -104,3 +106,41 @@ def test_local_jobs_share_lanes(queue: Queue, tmp_path: Path) -> None:
     assert call(*words, "--device", "cuda:99") == EXIT_USAGE
     ((_, made),) = submission.submissions(tmp_path)
     assert made.jobs == ("7_0", "7_1", "7_0")
+
+
+@pytest.mark.parametrize("name", ["runs %j", "50%", "back\\slash", "two\nlines"])
+def test_a_folder_that_slurm_reads_otherwise_is_refused(
+    name: str, queue: Queue, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for cluster in ("slurm", "local"):
+        words = ("--row", "dynamic-c", *SMOKE, "--out", tmp_path / name, "--cluster", cluster)
+        assert call(*words) == EXIT_USAGE
+        assert "Give --out a folder whose path is without" in capsys.readouterr().err
+    assert queue.handed == [] and not list(tmp_path.iterdir())
+
+
+def test_a_job_inherits_nothing_of_a_job_that_submits_it_and_finds_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Submitted by a stand-in for sbatch from inside an allocation, to a folder with blanks and quotes."""
+    programs, out = tmp_path / "bin", tmp_path / 'it\'s "my" runs'
+    programs.mkdir()
+    for name, text in (
+        ("sbatch", f"env > '{programs}/seen'; cp \"$1\" '{programs}/script'; echo Submitted batch job 7"),
+        *((name, "exit 0") for name in ("srun", "squeue", "scancel")),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    for name, value in (("SLURM_JOB_ID", "5"), ("SLURM_NTASKS", "4"), ("SLURM_CONF", "/etc/slurm.conf")):
+        monkeypatch.setenv(name, value)
+    assert call("--row", "dynamic-c", *SMOKE, "--out", out, "--cluster", "slurm") == EXIT_DONE
+    seen = [line.partition("=")[0] for line in (programs / "seen").read_text().splitlines()]
+    assert [name for name in seen if name.startswith("SLURM_")] == ["SLURM_CONF"]
+    assert os.environ["SLURM_NTASKS"] == "4", "the command itself keeps what it had"
+    ((folder, _),) = submission.submissions(out)
+    lines = (programs / "script").read_text().splitlines()
+    (flag,) = (line for line in lines if line.startswith("#SBATCH --output="))
+    assert shlex.split(flag.partition(" ")[2]) == [f"--output={folder}/%j_0_log.out"]
+    (started,) = (line for line in lines if line.startswith("srun"))
+    assert shlex.split(started)[-1] == str(folder)

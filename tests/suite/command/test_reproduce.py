@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import signal
 import subprocess
 import sys
@@ -69,6 +70,21 @@ def test_usage_errors_leave_with_2_and_one_message(words: str, said: str, capsys
     assert said in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "words", ["--out ~/x --status", "--data streets=~/x", "--init ~/x", "--out ~/x", "--export ~/x"]
+)
+def test_a_home_that_nobody_knows_is_no_traceback(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_entry(number: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    assert call("--row", "dynamic-c", *words.split()) == EXIT_USAGE
+    assert "~/x: there is no such home folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from dynroute_core.system.errors import (
     UsageError,
 )
-from dynroute_suite.notebook.execution import checked_parameters
+from dynroute_suite.notebook.execution import checked_parameters, name_kernel
 from dynroute_suite.notebook.request import plain_parameter
 from support.sample_templates import write_template
 
@@ -42,6 +43,19 @@ def test_parameters_come_in_the_notebooks_order(tmp_path: Path) -> None:
     template = write_template(tmp_path / "{t}.ipynb")
     given: dict[str, object] = {"progress_file": "", "count": 3, "name": "012"}
     assert list(checked_parameters(template, given)) == ["name", "count", "progress_file"]
+
+
+def test_a_template_that_names_no_kernel_is_run_by_ours(tmp_path: Path) -> None:
+    template = write_template(tmp_path / "t.ipynb")
+    bare = json.loads(template.read_text())
+    del bare["metadata"]["kernelspec"]
+    template.write_text(json.dumps(bare))
+    (tmp_path / "run").mkdir()
+    copy = name_kernel(template, tmp_path / "run")
+    assert json.loads(copy.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+    assert json.loads(template.read_text()) == bare, "the template itself stays as it is"
+    given: dict[str, object] = {"name": "a", "count": 3, "progress_file": ""}
+    assert checked_parameters(copy, given) == given
 
 
 @pytest.mark.parametrize(
