@@ -115,6 +115,7 @@ def peak_mb(name: str, side: int, subject: str, threads: int) -> float:
 
 def alone(case: Case, subject: str) -> None:
     case.crops()
+    make_optimizer(case.model(), case.recipe)  # imports much, whichever step follows
     before = most_held()
     step = SUBJECTS[subject](case)
     for _ in range(3):

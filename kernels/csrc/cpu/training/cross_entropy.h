@@ -6,11 +6,12 @@ constexpr int IGNORED = 255;
 
 template <class T>
 struct EnlargedRows {
-  int classes, width, pitch;      // pitch: of a row of one class, with an edge on either side and whole vectors
-  T *x, *g;                       // classes × rows × pitch: the image's logits, and their gradient
-  T *mixed, *left, *own, *right;  // classes × pitch: a row of the enlargement at quarter width; gradients of its phases
-  T *label, *weight, *loss;       // 4 × pitch
-  T* z;                           // classes × LANES
+  int classes, width, pitch;  // pitch: of a row of one class, with an edge on either side and whole vectors
+  T *x, *g;                   // classes × rows × pitch: the image's logits, and their gradient
+  T* mixed;                   // classes × pitch: a row of the enlargement at quarter width
+  T *left, *own, *right;      // likewise: what its pixels give to the one before, to themselves, and (from 1) behind
+  T *label, *weight, *loss;   // 4 × pitch
+  T* z;                       // classes × LANES
 };
 
 // Softmax of four phases of LANES pixels from w; rows of `left`, `own` and `right` receive the gradient for the pixel
@@ -38,10 +39,11 @@ INLINE void quarter_pixels(const EnlargedRows<T>& r, int w) {
     for (int k = 0; k < r.classes; ++k) {
       const V<T> y = load(r.z + k * LANES<T>) * scale - (label == T(k) ? weight : V<T>{});
       const long at = static_cast<long>(k) * r.pitch + w;
-      const V<T> before = phase % 2 ? load((phase < 2 ? r.left : r.right) + at) : V<T>{};
+      T* beside = phase < 2 ? r.left + at : r.right + at + 1;
+      const V<T> before = phase % 2 ? load(beside) : V<T>{};
       const V<T> middle = phase ? load(r.own + at) : V<T>{};
       // phases 0 and 1 lie between the pixel before and the pixel itself, 2 and 3 between it and the one behind
-      store((phase < 2 ? r.left : r.right) + at, fma(y, phase < 2 ? share : rest, before));
+      store(beside, fma(y, phase < 2 ? share : rest, before));
       store(r.own + at, fma(y, phase < 2 ? rest : share, middle));
     }
   }
@@ -76,7 +78,7 @@ struct EnlargedLoss {
       for (int k = 0; k < classes; ++k) {
         T *a = r.g + k * plane + static_cast<long>(first) * r.pitch,
           *b = r.g + k * plane + static_cast<long>(second) * r.pitch;
-        spread(r, k, share, a), spread(r, k, rest, b);
+        fold_edges(r, k), spread(r, k, share, a), spread(r, k, rest, b);
       }
     }
     end(n, r);
@@ -113,14 +115,18 @@ struct EnlargedLoss {
         r.weight[p * r.pitch + w] = label == IGNORED ? T(0) : weights ? weights[label] : T(1);
       }
   }
-  // to[w + 1] += share · (own[w], what pixel w+1 gives to its left, and what w-1 gives to its right); edges to
-  // themselves
+  // to[w + 1] += share · (what pixel w takes for itself, what w + 1 gives to its left, what w - 1 gives to its right);
+  // at the edges a pixel gives to itself.
+  void fold_edges(const EnlargedRows<T>& r, int k) const {
+    const long at = static_cast<long>(k) * r.pitch;
+    r.own[at] += r.left[at], r.own[at + width - 1] += r.right[at + width];
+    r.right[at + width] = 0;
+  }
   void spread(const EnlargedRows<T>& r, int k, V<T> share, T* to) const {
     const long at = static_cast<long>(k) * r.pitch;
-    const T *left = r.left + at, *own = r.own + at, *right = r.right + at;
-    for (int w = 0; w < width; ++w) {
-      const T before = w + 1 < width ? left[w + 1] : right[w], behind = w > 0 ? right[w - 1] : left[0];
-      to[w + 1] += share[0] * ((own[w] + before) + behind);
+    for (int w = 0; w < width; w += LANES<T>) {
+      const V<T> own = load(r.own + at + w) + load(r.left + at + w + 1) + load(r.right + at + w);
+      store(to + w + 1, fma(own, share, load(to + w + 1)));
     }
   }
   void end(int n, const EnlargedRows<T>& r) const {

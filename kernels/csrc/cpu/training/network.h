@@ -145,7 +145,7 @@ class Network final : public Step {
     const size_t widest = padded<T>(most(shape_.channels << (kScales - 1), 2 * shape_.channels)) * (width() / 32 + 2);
     const size_t stem = padded<T>(most(shape_.middle, shape_.channels)) * (width() / 2 + 2);
     const size_t scale0 = padded<T>(most(shape_.channels, shape_.classes)) * (width() / 4 + 2);
-    const size_t strips = 64 * (widest + stem + 4 * scale0) + 32 * 4096 * LANES<T>;
+    const size_t strips = 128 * (widest + stem + 4 * scale0) + 32 * 4096 * LANES<T>;
     const size_t loss =
         2ul * shape_.classes * (rows(0) + 8) * (columns(0) + 4 * LANES<T>)+32 * (columns(0) + 4 * LANES<T>);
     const size_t bytes = aligned((strips + loss) * sizeof(T));

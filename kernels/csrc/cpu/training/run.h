@@ -73,5 +73,9 @@ static void over_images(Run<T>& run, int scale, size_t sums, size_t weights, F e
 }
 
 // Rows of a strip: as many as make 16 KB of float32 with the channels as given, so that no instruction set's padding
-// changes what is summed together.
-INLINE int strip_rows(int height, int width, int channels) { return least(height, most(1, 4096 / (width * channels))); }
+// changes what is summed together; but at least 64 pixels, for which the weights are read once, and three rows, since
+// two more are read on its borders.
+INLINE int strip_rows(int height, int width, int channels) {
+  const int fit = 4096 / (width * channels), least_rows = most(3, (63 + width) / width);
+  return least(height, most(least_rows, fit));
+}
