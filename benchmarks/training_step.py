@@ -189,9 +189,10 @@ def measure(name: str, case: Case, given: argparse.Namespace) -> None:
         theirs = times["eager"]
         for subject, found in times.items():
             wall, processor = median(found.wall), median(found.processor)
+            spread = f"{min(found.wall):.1f}..{max(found.wall):.1f}"
             memory = f"{peak_mb(name, given.side, subject, threads):.0f}" if given.memory else "-"
             print(
-                f"{name:<10} {threads:>7} {subject:<9} {wall:>8.1f} {f'{min(found.wall):.1f}..{max(found.wall):.1f}':>17} "
+                f"{name:<10} {threads:>7} {subject:<9} {wall:>8.1f} {spread:>17} "
                 f"{processor:>8.1f} {median(theirs.wall) / wall:>6.2f} {median(theirs.processor) / processor:>6.2f} "
                 f"{floor:>8.1f} {wall / floor:>8.2f} {processor / threads / floor:>8.2f} {memory:>8}"
             )
@@ -217,7 +218,8 @@ def main() -> None:
     product, peak = here.peak_gmacs_per_s["float32"], training.peak_macs() / 1e9
     print(f"a core's multiply-adds {peak:.1f} GMAC/s; a matrix product on {here.threads} threads {product:.1f}")
     print(
-        "case       threads step       wall ms            spread   cpu ms   gain   gain floor ms  x floor  x floor  peak MB"
+        "case       threads step       wall ms            spread   cpu ms   gain   gain "
+        "floor ms  x floor  x floor  peak MB"
     )
     for name in given.case:
         measure(name, Case.named(name, given.side), given)
