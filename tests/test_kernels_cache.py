@@ -71,7 +71,7 @@ def test_somebody_elses_file_is_dangerous(library: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("load", ["cpu", "cuda"])
 def test_a_dangerous_library_is_not_loaded(load: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "build", lambda *, sanitized: library)
+    monkeypatch.setattr(build, "build", lambda *, sanitized, part: library)
     attempt = build.library.__wrapped__ if load == "cpu" else lambda: cuda_build._load(library)
     with pytest.raises((BuildError, OSError)) as ours:
         attempt()
