@@ -227,6 +227,11 @@ def test_every_package_is_installed() -> None:
     """pyproject.toml lists every folder with sources, so that an installed package lacks none."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     assert {module for module, path in MODULES.items() if path.name == "__init__.py"} <= listed
+    kernels = ROOT / "kernels"
+    sources = {
+        path.parent.relative_to(kernels) for kind in ("cpp", "h", "cu", "cuh") for path in kernels.rglob(f"*.{kind}")
+    }
+    assert {".".join(["dynroute_kernels", *folder.parts]) for folder in sources} <= listed
 
 
 def test_dependencies_of_conda_and_pip_agree() -> None:

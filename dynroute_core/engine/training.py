@@ -151,13 +151,8 @@ class CompiledStep:
     def _adopt(self, optimizer: Optimizer, parameter: nn.Parameter, own: Tensor) -> None:
         """Makes the parameter's momentum a view of the flat ones, with the values that a checkpoint may have set."""
         found = optimizer.state[parameter].get("momentum_buffer")
-        if found is own:
-            return
-        if found is None:
-            own.zero_()
-        else:
-            own.copy_(found)
-        optimizer.state[parameter]["momentum_buffer"] = own
+        if found is not own:
+            optimizer.state[parameter]["momentum_buffer"] = own.zero_() if found is None else own.copy_(found)
 
     def step_for(self, images: Tensor) -> kernels.TrainingStep:
         """The kernels for batches of this shape, made at its first one."""
