@@ -25,7 +25,7 @@ lint: $(READY)  ## ... its first part: style and types
 unit: $(READY)  ## ... its second part: every test, two files at a time
 	@echo '== tests, notebooks, the book'
 	-$(BIN)/python -m dynroute_kernels build  # once, before two workers would; without a compiler the tests skip what needs one
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
@@ -70,7 +70,7 @@ audit: $(READY)  ## known vulnerabilities of the installed packages; asks PyPI. 
 test-core: build/newest/.ready  ## tests/core and tests/kernels with the core's dependencies alone
 test-minimal: build/lowest/.ready  ## ... at the lowest versions that pyproject.toml allows, on the oldest Python
 test-core test-minimal:
-	$(<D)/bin/python -m pytest -n 2 --dist loadfile -m "not suite" tests/core tests/kernels
+	$(<D)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not suite" tests/core tests/kernels
 
 build/lowest/.ready: BARE_PYTHON := $(OLDEST_PYTHON)
 build/lowest/.ready build/newest/.ready: BIN = $(@D)/bin
