@@ -69,7 +69,7 @@ def _check_size(height: int, width: int) -> None:
     if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < (4, 11):
         raise RuntimeError(
             f"OpenCV {cv2.__version__} is installed; it fills polygons differently, so the street scenes would not "
-            "be the same as elsewhere; install opencv-python >= 4.11"
+            "be the same as elsewhere; install opencv-python >= 4.11, or opencv-python-headless"
         )
     if height < MIN_SIDE or width < MIN_SIDE:
         raise UsageError(
