@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dynroute_core
 
@@ -235,19 +236,17 @@ def test_every_package_is_installed() -> None:
 
 
 def test_dependencies_of_conda_and_pip_agree() -> None:
-    """environment.yml lists exactly the packages and bounds of pyproject.toml (torch's conda name is pytorch)."""
+    """environment.yml lists exactly the packages and bounds of pyproject.toml, by conda-forge's names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = set(project["dependencies"])
     for extra in project["optional-dependencies"].values():
         wanted |= set(extra)
-    lines = (ROOT / "environment.yml").read_text().splitlines()
-    listed = {line.split("#")[0].strip().removeprefix("- ") for line in lines if line.strip().startswith("- ")}
-    renamed = {"pytorch": "torch", "opencv": "opencv-python"}
-    found = set()
-    for entry in listed - {"conda-forge", "pip"}:
-        name = re.split(r"[<>=]", entry)[0]
-        if name == "python":
-            assert entry == f"python{project['requires-python']}"
-            continue
-        found.add(renamed.get(name, name) + entry[len(name) :])
-    assert found == wanted
+    *conda, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    by_name = {re.split(r"[<>=]", entry)[0]: entry for entry in conda}
+    assert by_name.pop("python") == f"python{project['requires-python']}" and by_name.pop("pip")
+    # There, `playwright` is the package for Node.js, `opencv` all of OpenCV with its Python module.
+    theirs = {"torch": "pytorch", "opencv-python": "opencv", "playwright": "playwright-python"}
+    assert not theirs.keys() & by_name.keys()
+    ours = {name: pip for pip, name in theirs.items()}
+    found = {ours.get(name, name) + entry.removeprefix(name) for name, entry in by_name.items()}
+    assert found | set(by_pip["pip"]) == wanted and not found & set(by_pip["pip"])

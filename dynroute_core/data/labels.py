@@ -182,7 +182,12 @@ def colorize(train_ids: npt.NDArray[np.integer], classes: ClassSet) -> npt.NDArr
             f"cannot colour train ids {wrong[:5]}: {classes.name} has classes 0..{len(classes) - 1}, and "
             f"{IGNORE} is ignored"
         )
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    palette[: len(classes)] = classes.colors
-    picture: npt.NDArray[np.uint8] = palette[train_ids]
+    picture: npt.NDArray[np.uint8] = palette(classes)[train_ids]
     return picture
+
+
+def palette(classes: ClassSet) -> npt.NDArray[np.uint8]:
+    """256×3 RGB by train id; black where there is no class."""
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[: len(classes)] = classes.colors
+    return colors

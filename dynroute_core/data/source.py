@@ -45,6 +45,7 @@ class DataSource:
     demo: Literal["short", "long"]
     demo_image_share: float  # of the image height: what the demo profile shows
     generate: Generate | None = None  # makes it where it is missing; None for data that a folder is given for
+    unfinished: str = ""  # file that a set being made has
     amounts: Mapping[str, Amount] = field(default_factory=dict)  # of generated data: by profile, where it is another
 
     def amount_at(self, profile: str) -> Amount:

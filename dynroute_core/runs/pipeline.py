@@ -30,7 +30,7 @@ from dynroute_core.runs.plan import (
 )
 from dynroute_core.runs.progress import Report, RunProgress
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES
-from dynroute_core.system.files import remove_stale, write_whole
+from dynroute_core.system.files import make_folder, remove_stale, write_whole
 from dynroute_core.system.locks import locked
 from dynroute_core.system.machine import pick_device
 from dynroute_core.system.signals import Signals
@@ -64,7 +64,7 @@ def run(
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
         return FinishedRun.open(planned.folder, planned.key)
-    planned.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(planned.folder)
     with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
         with team.leader_first():
             # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)

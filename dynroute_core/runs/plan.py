@@ -27,7 +27,7 @@ from dynroute_core.runs.folders import run_folder
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
-from dynroute_core.system.files import read_regular
+from dynroute_core.system.files import read_regular, visible
 from dynroute_core.system.machine import is_terminal
 from dynroute_core.system.provenance import source_hash
 from dynroute_core.system.strict_json import decode_json
@@ -59,13 +59,16 @@ class RunData:
 
 
 def find_data(config: DataConfig, given: Path | None, *, progress: bool = False) -> Path:
-    """The data set's folder: the given one, or of generated data one under `data/`, made where it is missing.
+    """The data set's folder: the given one, or of generated data one under `data/`, made where it is missing. A given
+    folder that is empty is filled with generated data, and one that is being filled to its end.
 
-    Raises BlockedError for a data set that needs a folder and has none.
+    Raises BlockedError for a data set that needs a folder and has none, and where generated data cannot be written.
     """
-    if given is not None:
-        return given.expanduser().resolve()
     source = find_dataset(config.name)
+    if given is not None:
+        given = given.expanduser().resolve()
+        if source.generate is None or not given.is_dir() or not _to_be_filled(given, source.unfinished):
+            return given
     if source.generate is None:
         raise BlockedError(
             f"--data {config.name} needs a folder. {source.how_to_get} Then give --data {config.name}=FOLDER."
@@ -74,15 +77,27 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
     if train < 1 or val < 1:
         raise UsageError(f"{source.title}: set data.train_images and data.val_images to at least 1.")
     name = f"{config.name}-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
-    return source.generate(
-        Path("data") / name,
-        train=train,
-        val=val,
-        height=config.height,
-        width=config.width,
-        seed=config.generator_seed,
-        progress=progress,
-    ).resolve()
+    folder = given or Path("data") / name
+    try:
+        return source.generate(
+            folder,
+            train=train,
+            val=val,
+            height=config.height,
+            width=config.width,
+            seed=config.generator_seed,
+            progress=progress,
+        ).resolve()
+    except (OSError, BlockedError) as error:
+        why = f"cannot make {source.title} in {folder}: {error}".rstrip(".")
+        raise BlockedError(
+            f"{why}. They can lie elsewhere: make an empty folder where files can be written, and give it as "
+            f"--data {config.name}=FOLDER."
+        ) from error
+
+
+def _to_be_filled(folder: Path, unfinished: str) -> bool:
+    return (folder / unfinished).is_file() or not visible(folder, "*")
 
 
 def open_data(experiment: Experiment, data_root: Path | None, team: Team = ALONE) -> RunData:

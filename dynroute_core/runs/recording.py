@@ -17,6 +17,7 @@ from PIL import Image
 from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.cost import Accounting, CostTable, cost_table
 from dynroute_core.data.dataset import SegmentationDataset
+from dynroute_core.data.labels import ClassSet, palette
 from dynroute_core.evaluate import EvaluateConfig, Evaluation, ImageResult, Predictor, predict_image
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import class_iou, frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy
@@ -189,17 +190,27 @@ def write_examples(
     config: EvaluateConfig,
     device: torch.device,
 ) -> None:
-    """image.png (RGB), truth.png, prediction.png (train ids, 255 ignored) of the cheapest, median and dearest image."""
+    """image.png (RGB), truth.png, prediction.png (train ids in the classes' colours, 255 ignored) of the cheapest,
+    median and dearest image."""
     places = {item.name: index for index, item in enumerate(dataset.items)}
     for role, name in example_names(record).items():
         sample = dataset[places[name]]
         predicted = predict_image(predict, sample, config, device).labels.to(torch.uint8).cpu().numpy()
         rgb = np.ascontiguousarray(sample.image[..., ::-1])
-        for kind, pixels in (("image", rgb), ("truth", sample.label), ("prediction", predicted)):
-            write_whole(folder / EXAMPLES / role / f"{kind}.png", _png(pixels))
+        masks = {"truth": sample.label, "prediction": predicted}
+        pictures = {kind: label_picture(train_ids, dataset.classes) for kind, train_ids in masks.items()}
+        for kind, picture in ({"image": Image.fromarray(rgb)} | pictures).items():
+            write_whole(folder / EXAMPLES / role / f"{kind}.png", _png(picture))
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def label_picture(train_ids: NDArray[np.uint8], classes: ClassSet) -> Image.Image:
+    """H×W train ids as a palette picture: its values are the train ids, viewers show the classes' colours."""
+    picture = Image.fromarray(train_ids)
+    picture.putpalette(palette(classes).tobytes())
+    return picture
+
+
+def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()

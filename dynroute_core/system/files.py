@@ -23,6 +23,14 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
+def make_folder(folder: Path, step: str = "Choose another --out folder.") -> None:
+    """Makes a folder and those above it. step: what to do where that cannot be. Raises `BlockedError` there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BlockedError(f"cannot make {folder}: {error.strerror or error}. {step}") from error
+
+
 def write_whole(path: Path, content: bytes, *, settle: bool = True) -> None:
     """Writes a file whole or not at all: aside, synced, renamed over the old one.
 

@@ -51,15 +51,34 @@ def device_name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
 
 
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+"""The packages that bring OpenCV's Python module, each enough by itself; of several, a record names all."""
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a number."""
     found = {"python": platform.python_version()}
-    for name in ("torch", "torchvision", "numpy", "pillow", "opencv-python", "papermill"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    for name in ("torch", "torchvision", "numpy", "pillow", "papermill"):
+        found[name] = _version(name) or "absent"
+    opencv = {name: version for name in OPENCV if (version := _version(name))}
+    return found | (opencv or {"opencv": _opencv_itself()})
+
+
+def _opencv_itself() -> str:
+    """What the module says of itself, where no package has it: conda's may lack the metadata."""
+    try:
+        import cv2
+    except ImportError:
+        return "absent"
+    return str(cv2.__version__)
+
+
+def _version(name: str) -> str:
+    """An installed package's version, "" where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def keep_freed_memory() -> bool:

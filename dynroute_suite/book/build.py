@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dynroute_core.system.errors import DynrouteError, UsageError
+from dynroute_core.system.files import make_folder
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_suite.book.row_pages import write_row_pages
 from dynroute_suite.book.sources import write_source_pages
@@ -61,7 +62,7 @@ def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
 
 def _empty(out: Path) -> None:
     """Makes OUT a folder without an earlier book in it. Raises UsageError for a folder that holds something else."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     foreign = sorted(path.name for path in out.iterdir() if path.name not in (*OURS, "pdf", "dynroute.pdf"))
     if foreign:
         raise UsageError(f"{out} holds {', '.join(foreign[:3])}, which no build made: give an empty folder with --out.")

@@ -35,7 +35,7 @@ from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.record import CHECKPOINT
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, BlockedError, DynrouteError, UsageError
-from dynroute_core.system.files import remove_stale, write_whole
+from dynroute_core.system.files import make_folder, remove_stale, write_whole
 from dynroute_core.system.locks import locked
 from dynroute_core.system.machine import pick_device
 from dynroute_core.system.provenance import source_hash
@@ -278,7 +278,7 @@ def pretrain(
     """
     if model.paths:
         raise UsageError("a fixed network's head may read fewer maps: pre-train a row with gates, or network-fix.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with locked(out), Signals() as signals:
         remove_stale(out)
         return _Pretraining(model, config, data, out, pick_device(device)).finish(report, signals)

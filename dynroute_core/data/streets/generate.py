@@ -26,11 +26,11 @@ from dynroute_core.data.labels import CITYSCAPES_LABELS
 from dynroute_core.data.streets.png import encode_png
 from dynroute_core.data.streets.scene import Scene, render
 from dynroute_core.system.errors import UsageError
-from dynroute_core.system.files import read_regular, remove_stale, sync_folder, write_whole
+from dynroute_core.system.files import make_folder, read_regular, remove_stale, sync_folder, write_whole
 from dynroute_core.system.locks import LOCK, locked
 from dynroute_core.system.strict_json import decode_json
 
-__all__ = ["GENERATOR_VERSION", "Scene", "generate_streets", "render_scene"]
+__all__ = ["GENERATOR_VERSION", "UNFINISHED", "Scene", "generate_streets", "render_scene"]
 
 GENERATOR_VERSION = 1
 """Raised whenever a scene's pixels change, so that an old set is never mistaken for a new one."""
@@ -69,7 +69,7 @@ def _check_size(height: int, width: int) -> None:
     if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < (4, 11):
         raise RuntimeError(
             f"OpenCV {cv2.__version__} is installed; it fills polygons differently, so the street scenes would not "
-            "be the same as elsewhere; install opencv-python >= 4.11"
+            "be the same as elsewhere; install opencv-python >= 4.11, or opencv-python-headless"
         )
     if height < MIN_SIDE or width < MIN_SIDE:
         raise UsageError(
@@ -163,7 +163,7 @@ def _claim(root: Path, plan: dict[str, object]) -> None:
     """Make `root` ours, or raise UsageError if it holds something else."""
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is a file; the street scenes need a folder; give another path")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root, "Choose another folder.")
     for name in (MANIFEST, UNFINISHED):
         with suppress(FileNotFoundError):
             found = _read_plan(root / name)

@@ -8,9 +8,9 @@ from dynroute_core.data.cityscapes import cityscapes
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
 from dynroute_core.data.source import Amount, DataSource
-from dynroute_core.data.streets.generate import generate_streets
+from dynroute_core.data.streets.generate import UNFINISHED, generate_streets
 
-HOW_TO_GET = "Streets are generated: remove the folder and run the same command again."
+HOW_TO_GET = "Streets are generated: remove the folder, or empty it, and run the same command again."
 
 
 def streets(root: Path, split: str) -> SegmentationDataset:
@@ -31,6 +31,7 @@ SOURCE = DataSource(
     read=streets,
     how_to_get=HOW_TO_GET,
     generate=generate_streets,
+    unfinished=UNFINISHED,
     fits_memory=True,
     demo="short",
     demo_image_share=0.5,

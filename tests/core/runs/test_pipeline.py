@@ -11,10 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dynroute_core.checkpoint import load_snapshot
 from dynroute_core.cost import cost_table
+from dynroute_core.data.dataset import read_label
+from dynroute_core.data.datasets import open_dataset
+from dynroute_core.data.labels import colorize, train_id_table
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs import pipeline
@@ -40,6 +45,19 @@ def test_a_run_leaves_a_checked_record(finished, tiny):
     for role in example_names(record):
         for kind in ("image", "truth", "prediction"):
             assert (finished.folder / "examples" / role / f"{kind}.png").stat().st_size > 0
+
+
+def test_example_masks_can_be_seen_and_hold_train_ids(finished, smoke_streets):
+    data = open_dataset("streets", smoke_streets, "val")
+    truth = {item.name: sample.label for item, sample in zip(data.items, data, strict=True)}
+    for role, name in example_names(finished.record).items():
+        for kind in ("truth", "prediction"):
+            path = finished.folder / "examples" / role / f"{kind}.png"
+            with Image.open(path) as picture:
+                values, seen = np.asarray(picture), np.asarray(picture.convert("RGB"))
+            assert np.array_equal(seen, colorize(values, data.classes)) and seen.max() > 100
+            assert np.array_equal(read_label(path, train_id_table(data.classes)), values)
+            assert kind == "prediction" or np.array_equal(values, truth[name])
 
 
 def test_records_add_up(finished):

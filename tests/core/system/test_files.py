@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynroute_core.system.errors import BlockedError
-from dynroute_core.system.files import remove_stale, visible, write_whole
+from dynroute_core.system.files import make_folder, remove_stale, visible, write_whole
 
 
 def fail_with(number):
@@ -18,6 +18,12 @@ def fail_with(number):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_next_step(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BlockedError, match=r"cannot make .*file/runs: Not a directory\. Choose another --out folder\."):
+        make_folder(tmp_path / "file" / "runs")
 
 
 def test_hidden_paths_are_not_visible_but_a_hidden_folder_above_hides_nothing(tmp_path):

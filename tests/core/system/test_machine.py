@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -41,8 +43,30 @@ def test_the_processor_has_a_name():
 def test_versions_name_what_can_change_a_number():
     found = versions()
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
-    assert {"python", "torch", "torchvision", "numpy", "pillow", "opencv-python"} <= set(found)
+    assert {"python", "torch", "torchvision", "numpy", "pillow"} <= set(found)
+    assert {"opencv", *machine.OPENCV} & set(found)
     assert "absent" not in (found["torch"], found["numpy"])
+
+
+@pytest.mark.parametrize(
+    ("installed", "named"),
+    [
+        ({"opencv-python-headless": "4.12.0"}, {"opencv-python-headless": "4.12.0"}),
+        ({"opencv-python": "4.11.0", "opencv-python-headless": "4.12.0"},) * 2,
+        ({}, {"opencv": "5.0.1"}),  # a module without a package's metadata
+    ],
+)
+def test_versions_name_the_opencv_that_is_installed(monkeypatch, installed, named):
+    def version(name: str) -> str:
+        if name not in installed and name.startswith("opencv"):
+            raise metadata.PackageNotFoundError(name)
+        return installed.get(name, "1")
+
+    monkeypatch.setattr(machine.metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="5.0.1"))
+    assert {name: found for name, found in versions().items() if name.startswith("opencv")} == named
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where it is not installed
+    assert installed or versions()["opencv"] == "absent"
 
 
 @pytest.mark.parametrize(("answers", "kept"), [((1, 1), True), ((1, 0), False), ((0, 1), False)])
