@@ -248,7 +248,7 @@ def _stop_failure(reason: str, job: Job) -> Failure:
 def _message(failure: Failure) -> str:
     text = document.plain(failure.text).strip()
     if hint := _hint(failure):
-        return f"{failure.name}: {text[:500]} {hint}"
+        return f"{failure.name}: {text[:500].rstrip('.')}. {hint}"
     meant_for_users = failure.kind is not None or failure.name in ("Interrupted", "Timeout")
     return text if meant_for_users else f"{failure.name}: {text[:500]}"
 
