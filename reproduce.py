@@ -25,8 +25,8 @@ from dynroute_suite.command.set_up import caution, way_in
 try:
     from dynroute_core.runs.record import read_record
     from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DynrouteError
+    from dynroute_core.system.streams import outlast_terminal
     from dynroute_suite.command.options import ROOT, check, expanded, parser
-    from dynroute_suite.command.streams import outlast_terminal
     from dynroute_suite.command.summary import RowResult, exit_code
 except (ImportError, SyntaxError, TypeError) as error:  # so older Pythons stumble
     if __name__ != "__main__":

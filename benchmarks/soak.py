@@ -45,6 +45,7 @@ from dynroute_core.runs.record import CURVE, RECORD, ROUTES, read_curve, read_re
 from dynroute_core.system.files import write_whole  # noqa: E402
 from dynroute_core.system.machine import device_name, versions  # noqa: E402
 from dynroute_core.system.provenance import commit  # noqa: E402
+from dynroute_core.system.streams import outlast_terminal  # noqa: E402
 from dynroute_kernels import NativeNetwork  # noqa: E402
 from dynroute_suite.figures.style import standalone  # noqa: E402
 
@@ -265,4 +266,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    outlast_terminal()
     sys.exit(main())

@@ -95,7 +95,7 @@ def test_the_cores_tests_load_without_the_suites_packages() -> None:
 
 
 def test_a_test_that_needs_more_would_be_found() -> None:
-    done = load_without(beside_the_core(), "tests/suite/figures/test_figures.py")
+    done = load_without(beside_the_core(), "tests/suite/figures/test_style.py")
     assert done.returncode != 0 and "matplotlib" in done.stdout
 
 

@@ -207,7 +207,7 @@ def _batches(stream: _Stream, numbers: range, workers: int, pin_memory: bool) ->
         # Forked workers share the kept samples; spawned ones (no fork on this system) get a copy each.
         multiprocessing_context="fork" if fork and workers else None,
     )
-    ready = iter(loader)
+    ready = _start(loader, workers)
     try:
         while (found := _next(ready, workers)) is not None:
             if isinstance(found, DynrouteError):
@@ -218,16 +218,27 @@ def _batches(stream: _Stream, numbers: range, workers: int, pin_memory: bool) ->
         del ready
 
 
+def _start(loader: DataLoader[Batch | DynrouteError], workers: int) -> Iterator[Batch | DynrouteError]:
+    try:
+        return iter(loader)
+    except OSError as error:
+        raise _lacking(f"data workers cannot start: {error}.", workers) from error
+
+
 def _next(ready: Iterator[Batch | DynrouteError], workers: int) -> Batch | DynrouteError | None:
     try:
         return next(ready, None)
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(words in str(error) for words in ("DataLoader worker", "Communication with the workers")):
             raise
-        raise DynrouteError(
-            f"a data worker died: {error} Memory, or shared memory (/dev/shm), may be too small for "
-            f"{workers} workers: give fewer, or 0."
-        ) from error
+        raise _lacking(f"a data worker died: {error}", workers) from error
+
+
+def _lacking(what: str, workers: int) -> DynrouteError:
+    return DynrouteError(
+        f"{what} Memory, shared memory (/dev/shm) or open files (ulimit -n) may be too few for {workers} workers: "
+        "give fewer (data.workers), or 0, which needs none of them."
+    )
 
 
 def _as_it_is(batch: object) -> object:

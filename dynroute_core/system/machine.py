@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +80,36 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def processor_quota(groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """How many processors' time this process and its like may take, as a container's limit says; None without one.
+
+    groups: the control groups of the process. tree: where their limits lie, of either version of control groups.
+    """
+    found = []
+    with suppress(OSError, ValueError):
+        for line in groups.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            top = tree / "cpu" if controllers else tree
+            inner = top / group.lstrip("/")
+            found += [
+                limit for folder in (inner, *inner.parents) if folder.is_relative_to(top) and (limit := _quota(folder))
+            ]
+    return min(found, default=None)
+
+
+def _quota(folder: Path) -> float | None:
+    """The limit of one control group; None where it has none."""
+    with suppress(OSError, ValueError):
+        if (whole := folder / "cpu.max").exists():
+            quota, period = whole.read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None  # "max" is no number
+    return None
 
 
 def keep_freed_memory() -> bool:

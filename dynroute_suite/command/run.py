@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
+
+import torch
 
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs.plan import RunPlan, plan
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, DynrouteError
-from dynroute_core.system.machine import pick_device
+from dynroute_core.system.machine import pick_device, processor_quota
 from dynroute_suite.command.export import Target, export
 from dynroute_suite.command.forced_route import RouteChoice
 from dynroute_suite.command.options import ROOT
@@ -38,12 +41,23 @@ def _refuse(session: Session, experiment: Experiment, error: DynrouteError) -> R
     return replace(not_started(experiment), state=state, exit_code=error.exit_code, message=str(error))
 
 
+def say_quota(session: Session) -> None:
+    """Says where a container has less time of its processors than threads are started for."""
+    quota, threads = processor_quota(), torch.get_num_threads()
+    if quota is not None and threads > math.ceil(quota):
+        session.say(
+            f"{threads} threads share {quota:g} processors, this container's limit, and wait for each other. "
+            f"If runs are slow, try OMP_NUM_THREADS={max(1, int(quota))}."
+        )
+
+
 def run_rows(session: Session) -> list[RowResult]:
     """Plans every row, so that a missing data set shows before hours of work; runs them one by one.
 
     What is taken from another row of this command can be planned only after that row has run. Gives a result per row,
     then those on forced routes.
     """
+    say_quota(session)
     named = {session.name(each): each for each in session.experiments}
     planned = {name: plan_row(session, each) for name, each in named.items() if not session.source(each)}
     own: dict[str, RowResult] = {}

@@ -10,6 +10,7 @@ A second signal skips to SIGTERM.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -46,6 +47,10 @@ _HINTS = {
     "CellTimeoutError": "A cell ran longer than its limit.",
     "MemoryError": "Memory ran out: close other programs, or run a smaller profile.",
     "OutOfMemoryError": "GPU memory ran out: --set train.batch=..., or --device cpu.",
+}
+_SYSTEM_HINTS = {
+    errno.EMFILE: "Allow more open files (ulimit -n 1024), or give --set data.workers=0.",
+    errno.ENOSPC: "The disk or the shared memory (/dev/shm) is full: free some, or give --set data.workers=0.",
 }
 
 
@@ -242,10 +247,17 @@ def _stop_failure(reason: str, job: Job) -> Failure:
 
 def _message(failure: Failure) -> str:
     text = document.plain(failure.text).strip()
-    if failure.name in _HINTS:
-        return f"{failure.name}: {text[:500]} {_HINTS[failure.name]}"
+    if hint := _hint(failure):
+        return f"{failure.name}: {text[:500].rstrip('.')}. {hint}"
     meant_for_users = failure.kind is not None or failure.name in ("Interrupted", "Timeout")
     return text if meant_for_users else f"{failure.name}: {text[:500]}"
+
+
+def _hint(failure: Failure) -> str:
+    """What may help; "" where nothing is known to."""
+    if failure.name == "OSError":
+        return next((hint for number, hint in _SYSTEM_HINTS.items() if f"[Errno {number}]" in failure.text), "")
+    return _HINTS.get(failure.name, "")
 
 
 def _write_notebook(job: Job, scratch: Path, failure: Failure | None, stamp: Callable[[], str]) -> Path | None:

@@ -2,7 +2,9 @@
 
 import sys
 
+from dynroute_core.system.streams import outlast_terminal
 from dynroute_suite.pretraining.pretrain import main
 
 if __name__ == "__main__":
+    outlast_terminal()
     sys.exit(main())

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dynroute_core.data.labels import CITYSCAPES_LABELS
 from dynroute_core.data.streets.png import encode_png
 from dynroute_core.data.streets.scene import Scene, render
-from dynroute_core.system.errors import UsageError
+from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.system.files import make_folder, read_regular, remove_stale, sync_folder, write_whole
 from dynroute_core.system.locks import LOCK, locked
 from dynroute_core.system.strict_json import decode_json
@@ -197,16 +197,39 @@ def _run_jobs(jobs: list[Job], workers: int, progress: bool) -> None:
             finally:
                 cv2.setNumThreads(threads)
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-        try:
-            futures: list[Future[None]] = [pool.submit(_make, job) for job in jobs]
-            for future in as_completed(futures):
+        with _processes(workers) as pool:
+            for future in as_completed(_submit(pool, jobs)):
                 future.result()
                 bar.update()
-        finally:
-            # after an interrupt or an error the queue is dropped; what is written stays and is resumed
-            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    except OSError as error:
+        raise _lacking(error) from error
+    try:
+        yield pool
+    finally:
+        # after an interrupt or an error the queue is dropped; what is written stays and is resumed
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, jobs: list[Job]) -> list[Future[None]]:
+    """Hands the jobs over, which starts the processes."""
+    try:
+        return [pool.submit(_make, job) for job in jobs]
+    except OSError as error:
+        raise _lacking(error) from error
+
+
+def _lacking(error: OSError) -> BlockedError:
+    return BlockedError(
+        f"cannot start processes to draw street scenes: {error.strerror}. Open files (ulimit -n), shared memory "
+        "(/dev/shm) or processes (ulimit -u) may be too few; on one core (taskset -c 0 ...) none is started."
+    )
 
 
 def _worker_count(workers: int | None, jobs: int, pixels: int) -> int:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,24 @@ def test_a_worker_that_dies_is_reported(data: SegmentationDataset) -> None:
     batches = train_batches(data, Dies(), batch=1, seed=0, start=0, stop=3, workers=1, cache=False)
     with pytest.raises(DynrouteError, match=r"a data worker died.*shared memory.*give fewer"):
         list(batches)
+
+
+# Torch's iterator, which never came whole, says so as it is removed.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("spare", [8, 20], ids=["no worker starts", "some start"])
+def test_too_few_open_files_for_the_workers_are_reported(data: SegmentationDataset, spare: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    batches = train_batches(data, TRANSFORM, batch=3, seed=5, start=0, stop=6, workers=4, cache=False)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))  # each worker takes several
+    try:
+        with pytest.raises(DynrouteError, match=r"Too many open files.*ulimit -n.*data\.workers"):
+            list(batches)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    gc.collect()
+    assert multiprocessing.active_children() == []
 
 
 def test_stopping_early_ends_the_workers(data: SegmentationDataset) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import resource
 import zlib
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from dynroute_core.data.labels import CITYSCAPES_LABELS, IGNORE
 from dynroute_core.data.streets.generate import generate_streets, render_scene
 from dynroute_core.data.streets.png import encode_png
+from dynroute_core.system.errors import BlockedError
 
 HEIGHT, WIDTH = 64, 128
 IDS = {label.label_id: label for label in CITYSCAPES_LABELS if 0 <= label.label_id < 256}
@@ -79,6 +82,18 @@ def test_pinned_bytes(tmp_path: Path) -> None:
 def test_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     one, two = make(tmp_path / "one", train=8, val=2), make(tmp_path / "two", train=8, val=2, workers=2)
     assert contents(one) == contents(two)
+
+
+def test_processes_that_cannot_start_block_with_what_is_lacking(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 6, hard))  # enough for the folder's lock alone
+    try:
+        with pytest.raises(BlockedError, match=r"Too many open files.*ulimit -n"):
+            make(tmp_path, train=8, workers=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_growing_training_leaves_validation_alone(tmp_path: Path) -> None:

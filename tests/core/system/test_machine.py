@@ -11,7 +11,7 @@ import torch
 
 from dynroute_core.system import machine
 from dynroute_core.system.errors import UsageError
-from dynroute_core.system.machine import device_name, keep_freed_memory, pick_device, versions
+from dynroute_core.system.machine import device_name, keep_freed_memory, pick_device, processor_quota, versions
 
 
 def test_devices(monkeypatch):
@@ -86,3 +86,25 @@ def test_freed_memory_is_kept_where_both_thresholds_are_taken(monkeypatch, answe
 def test_a_c_library_without_thresholds_is_told_apart(monkeypatch):
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace())
     assert keep_freed_memory() is False
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/outer/inner\n", {"outer/cpu.max": "200000 100000", "outer/inner/cpu.max": "max 100000"}, 2.0),
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("3:cpu,cpuacct:/\n1:memory:/\n", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
+        ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("0::/elsewhere\n", {}, None),
+        ("nonsense\n", {}, None),
+    ],
+)
+def test_the_limit_of_a_container_on_processors(tmp_path, groups, files, quota):
+    (tmp_path / "groups").write_text(groups)
+    for name, text in files.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert processor_quota(tmp_path / "groups", tmp_path / "tree") == quota
+    assert processor_quota(tmp_path / "missing", tmp_path / "tree") is None

@@ -131,3 +131,23 @@ def test_an_interrupt_stops_even_with_keep_going(
     assert call(*A_AND_B, "--keep-going") == EXIT_INTERRUPTED
     assert ran == ["dynamic-a"]
     assert states(capsys.readouterr().out) == {"dynamic-a": "interrupted", "dynamic-b": "not started"}
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads", "said"),
+    [(2.0, 8, "OMP_NUM_THREADS=2"), (0.5, 2, "OMP_NUM_THREADS=1"), (1.5, 2, ""), (None, 8, "")],
+)
+def test_more_threads_than_a_container_may_run_are_told(
+    quota: float | None,
+    threads: int,
+    said: str,
+    stand_in: Callable[[dict[str, object]], list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in({"dynamic-c": FAILED})
+    monkeypatch.setattr(run, "processor_quota", lambda: quota)
+    monkeypatch.setattr(run.torch, "get_num_threads", lambda: threads)
+    assert call("--row", "dynamic-c", *SMOKE) == EXIT_FAILED
+    shown = capsys.readouterr().out
+    assert said in shown and ("OMP_NUM_THREADS" in shown) is bool(said)

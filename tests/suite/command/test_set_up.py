@@ -1,4 +1,4 @@
-"""The command before its environment is made, with another Python, and on another system."""
+"""The command before its environment is made, with another Python, on another system, and with nobody who reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dynroute_core.system.errors import EXIT_USAGE
+from dynroute_core.system.errors import EXIT_DONE, EXIT_USAGE
 from dynroute_suite.command.set_up import caution, way_in
 from support.commands import ROOT
 
@@ -42,3 +42,12 @@ def test_other_systems_are_told_at_once() -> None:
     assert "WSL 2" in way_in(missing, "win32") and "fcntl" not in way_in(missing, "win32")
     assert "need Linux" in caution("darwin")
     assert caution("linux") == ""
+
+
+@pytest.mark.parametrize("words", [["reproduce.py", "--help"], ["-m", "dynroute_suite.pretraining", "--help"]])
+def test_a_command_ends_quietly_where_its_reader_left(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (EXIT_DONE, b"")

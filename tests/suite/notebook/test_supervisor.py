@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -35,25 +34,6 @@ from support.sample_templates import write_template
 ROOT = Path(__file__).resolve().parents[3]
 
 HANG = "import os, pathlib, time\npathlib.Path(name).write_text(str(os.getpid()))\ntime.sleep(600)"
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Callable[..., Job]:
-    """Makes the job of a notebook with the given cells; `name` is a file that a cell may use as a mark."""
-
-    def make(*sources: str, **changes: object) -> Job:
-        made = Job(
-            name="tiny",
-            title="A tiny notebook",
-            notebook=write_template(tmp_path / "template.ipynb", *sources),
-            folder=tmp_path / "a {run} folder",
-            root=ROOT,
-            parameters={"name": str(tmp_path / "mark"), "count": 2, "progress_file": ""},
-            patience_s=(60.0, 10.0),
-        )
-        return replace(made, **changes)  # type: ignore[arg-type]
-
-    return make
 
 
 def run(job: Job, check: Callable[[], None] = lambda: None, display: Display | None = None) -> Outcome:
@@ -138,14 +118,6 @@ object()
 
 
 @pytest.mark.slow
-def test_cells_print_what_the_terminal_cannot_show(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    made = job("print('λ')")
-    assert run(made).state == "done"
-    assert "λ" in (made.folder / LOG).read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
 def test_ten_megabytes_of_output_are_cut_and_do_not_block(job: Callable[..., Job]) -> None:
     made = job("for _ in range(1000):\n    print('x' * 10_000)\nprint('the end')")
     assert run(made).state == "done"
@@ -193,6 +165,7 @@ def test_an_error_meant_for_users_is_shown_alone_with_its_exit_code(job: Callabl
         ("pass", {"kernel": "nothing"}, "NoSuchKernel", "install ipykernel"),
         ("import time\ntime.sleep(600)", {"cell_timeout_s": 1}, "CellTimeoutError", "longer than its limit"),
         ("import sys\nsys.exit(3)", {}, "SystemExit", "3"),
+        ("import errno\nraise OSError(errno.EMFILE, 'Too many open files')", {}, "OSError", "ulimit -n"),
         (
             "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(600)",
             {},
@@ -200,7 +173,7 @@ def test_an_error_meant_for_users_is_shown_alone_with_its_exit_code(job: Callabl
             "SIGKILL",
         ),
     ],
-    ids=["kernel dies", "no kernel", "cell timeout", "sys.exit", "papermill dies"],
+    ids=["kernel dies", "no kernel", "cell timeout", "sys.exit", "open files", "papermill dies"],
 )
 def test_failures_that_papermill_may_call_completed(
     job: Callable[..., Job], tmp_path: Path, source: str, changes: dict[str, object], error: str, words: str
@@ -220,34 +193,6 @@ def test_failures_that_papermill_may_call_completed(
     assert document.stamp_of(made.folder / FAILED_NOTEBOOK) == ""
     if (tmp_path / "mark").exists():
         assert_gone(tmp_path / "mark")
-
-
-@pytest.mark.slow
-def test_a_kernel_that_does_not_begin_in_time_is_told_with_what_may_help(
-    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = "import sys, time\nif any('ipykernel' in word for word in sys.orig_argv):\n    time.sleep(600)\n"
-    (tmp_path / "sitecustomize.py").write_text(program)  # every Python process imports it first
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    outcome = run(job("pass", start_timeout_s=1))
-    assert (outcome.state, outcome.error) == ("failed", "KernelStartError")
-    assert "in 1 seconds" in outcome.message and "start fewer runs at once" in outcome.message
-
-
-@pytest.mark.slow
-def test_a_user_without_home_and_name_can_run(
-    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = "import pwd\ndef getpwuid(number):\n    raise KeyError(number)\npwd.getpwuid = getpwuid\n"
-    (tmp_path / "sitecustomize.py").write_text(program)  # every Python process imports it first
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    for name in ("HOME", "USER", "LOGNAME"):
-        monkeypatch.delenv(name, raising=False)
-    made = job("import os, pwd\ntry:\n    pwd.getpwuid(os.getuid())\nexcept KeyError:\n    print('nobody')")
-    outcome = run(made)
-    assert (outcome.state, outcome.message) == ("done", "")
-    (printed,) = outputs(made.folder / DONE_NOTEBOOK)
-    assert "".join(printed["text"]) == "nobody\n"  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dynroute_core.system.errors import EXIT_DONE
-from dynroute_suite.command.streams import lasting
-from support.commands import ROOT
+from dynroute_core.system.streams import lasting
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def text_of(descriptor: int, encoding: str = "utf-8") -> io.TextIOWrapper:
@@ -61,19 +61,10 @@ def test_without_standard_error_nothing_is_written_anywhere() -> None:
         print("to a closed stream", file=nowhere)
 
 
-def test_the_command_ends_quietly_where_its_reader_left() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    words = [sys.executable, str(ROOT / "reproduce.py"), "--help"]
-    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (EXIT_DONE, b"")
-
-
-def test_the_command_goes_on_when_its_terminal_is_closed() -> None:
+def test_a_command_goes_on_when_its_terminal_is_closed() -> None:
     program = (
         "import os, signal\n"
-        "from dynroute_suite.command.streams import outlast_terminal\n"
+        "from dynroute_core.system.streams import outlast_terminal\n"
         "outlast_terminal()\n"
         "os.kill(os.getpid(), signal.SIGHUP)\n"
         "print('goes on')"
