@@ -303,12 +303,12 @@ def test_a_killed_build_is_in_nobodys_way(empty_cache, monkeypatch):
 
 def test_a_failed_build_leaves_nothing(empty_cache, monkeypatch):
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-fno-such-flag"))
-    source = empty_cache / "one.cpp"
-    source.write_text("int one() { return 1; }")
-    part = build.Part("cpu", (source,))
+    monkeypatch.setattr(build, "SOURCES", empty_cache / "sources")
+    build.SOURCES.mkdir()
+    (build.SOURCES / "one.cpp").write_text("int one() { return 1; }")
     with pytest.raises(BuildError, match="no-such-flag"):
-        build.build(part=part)
-    assert build.built(part=part) is None and [path.name for path in empty_cache.iterdir()] == ["one.cpp"]
+        build.build()
+    assert build.built() is None and [path.name for path in empty_cache.iterdir()] == ["sources"]
 
 
 def test_status_names_what_is_here():
