@@ -81,6 +81,15 @@ def danger(library: Path) -> str:
     return ""
 
 
+def refuse(path: Path) -> None:
+    """Raises BuildError for a library that somebody else may have put there."""
+    if against := danger(path):
+        raise BuildError(
+            f"{path} is not loaded, since {against}, and loading it would run it. Delete it, and name a folder of your "
+            "own in TORCH_EXTENSIONS_DIR."
+        )
+
+
 def sources(folder: Path, pattern: str) -> list[Path]:
     """The source files that a pattern below a folder names, in order; hidden ones, which editors and systems leave, are
     none."""

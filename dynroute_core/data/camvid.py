@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CAMVID
-from dynroute_core.data.pairs import PICTURES, by_name, misplaced
+from dynroute_core.data.pairs import PICTURES, Expected, by_name, misplaced, require_partners
 from dynroute_core.data.source import Amount, DataSource
 from dynroute_core.system.files import visible
 
@@ -39,17 +39,13 @@ def camvid(root: Path, split: str) -> SegmentationDataset:
     labels = by_name("camvid", label_folder, "*", (".png",))
     if not images:
         raise DataError(f"camvid: {image_folder} has no PNG or JPEG images. {HOW_TO_GET}")
-    if bare := sorted(images.keys() - labels.keys()):
-        raise DataError(
-            f"camvid: {len(bare)} of {len(images)} images have no annotation, the first is "
-            f"{images[bare[0]]}: "
-            f"expected {label_folder / bare[0]}.png. Restore it, or remove the image."
-        )
-    if stray := sorted(labels.keys() - images.keys()):
-        raise DataError(
-            f"camvid: {len(stray)} annotations have no image, the first is {labels[stray[0]]}: "
-            f"expected {image_folder / stray[0]}.png or .jpg. Restore it, or remove the annotation."
-        )
+    require_partners(
+        "camvid",
+        images,
+        labels,
+        image=Expected(lambda name: f"{image_folder / name}.png or .jpg", "Restore it, or remove the annotation."),
+        label=Expected(lambda name: f"{label_folder / name}.png", "Restore it, or remove the image."),
+    )
     items = tuple(Item(stem, images[stem], labels[stem], "camvid_id") for stem in sorted(images))
     return SegmentationDataset(name="camvid", split=split, classes=CAMVID, items=items, root=root)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dynroute_core.data.dataset import DataError, Item, SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
-from dynroute_core.data.pairs import PICTURES, by_name, misplaced
+from dynroute_core.data.pairs import PICTURES, Expected, by_name, misplaced, require_partners
 from dynroute_core.data.source import Amount, DataSource
 from dynroute_core.system.files import visible
 
@@ -48,7 +48,15 @@ def cityscapes(
     label_ids, train_ids = (by_name(name, label_folder, "*/*", (end.lower(),)) for end in (_LABEL_IDS, _TRAIN_IDS))
     if not images:
         raise DataError(f"{name}: {image_folder} has no */*{_IMAGE}. {how_to_get}")
-    _check_partners(name, images, label_ids | train_ids, image_folder, label_folder)
+    require_partners(
+        name,
+        images,
+        label_ids | train_ids,
+        image=Expected(
+            lambda stem: f"{image_folder / stem}{_IMAGE}", "Unpack leftImg8bit again, or remove the annotations."
+        ),
+        label=Expected(lambda stem: f"{label_folder / stem}{_LABEL_IDS}", "Unpack gtFine again, or remove the images."),
+    )
     items = tuple(
         Item(stem, images[stem], train_ids[stem], "train_id")
         if stem in train_ids
@@ -56,23 +64,6 @@ def cityscapes(
         for stem in sorted(images)
     )
     return SegmentationDataset(name=name, split=split, classes=CITYSCAPES, items=items, root=root)
-
-
-def _check_partners(
-    name: str, images: dict[str, Path], labels: dict[str, Path], image_folder: Path, label_folder: Path
-) -> None:
-    if bare := sorted(images.keys() - labels.keys()):
-        raise DataError(
-            f"{name}: {len(bare)} of {len(images)} images have no annotation, the first is "
-            f"{images[bare[0]]}: "
-            f"expected {label_folder / bare[0]}{_LABEL_IDS}. Unpack gtFine again, or remove the images."
-        )
-    if stray := sorted(labels.keys() - images.keys()):
-        raise DataError(
-            f"{name}: {len(stray)} annotations have no image, the first is {labels[stray[0]]}: "
-            f"expected {image_folder / stray[0]}{_IMAGE}. Unpack leftImg8bit again, or remove the "
-            "annotations."
-        )
 
 
 SOURCE = DataSource(

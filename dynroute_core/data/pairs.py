@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dynroute_core.data.dataset import DataError
@@ -28,6 +30,30 @@ def by_name(dataset: str, folder: Path, pattern: str, endings: tuple[str, ...]) 
             raise DataError(f"{dataset}: {found[name]} and {path} share one name. Keep one of the two.")
         found[name] = path
     return found
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Where a partner is looked for, by its name, and what to do where it is not there."""
+
+    place: Callable[[str], str]
+    next_step: str
+
+
+def require_partners(
+    dataset: str, images: Mapping[str, Path], labels: Mapping[str, Path], *, image: Expected, label: Expected
+) -> None:
+    """Raises `DataError` where an image has no annotation, or an annotation no image; it names the first."""
+    if bare := sorted(images.keys() - labels.keys()):
+        raise DataError(
+            f"{dataset}: {len(bare)} of {len(images)} images have no annotation, the first is {images[bare[0]]}: "
+            f"expected {label.place(bare[0])}. {label.next_step}"
+        )
+    if stray := sorted(labels.keys() - images.keys()):
+        raise DataError(
+            f"{dataset}: {len(stray)} annotations have no image, the first is {labels[stray[0]]}: "
+            f"expected {image.place(stray[0])}. {image.next_step}"
+        )
 
 
 def misplaced(root: Path, inner: str) -> str:

@@ -83,19 +83,10 @@ def build(*, sanitized: bool = False, part: Part = ENGINE) -> Path:
     return target
 
 
-def refuse(path: Path) -> None:
-    """Raises BuildError for a library that somebody else may have put there."""
-    if against := cache.danger(path):
-        raise BuildError(
-            f"{path} is not loaded, since {against}, and loading it would run it. Delete it, and name a folder of your "
-            "own in TORCH_EXTENSIONS_DIR."
-        )
-
-
 def load(part: Part) -> ctypes.CDLL:
     """The part's library, compiled if need be. Raises BuildError."""
     path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")), part=part)
-    refuse(path)
+    cache.refuse(path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:

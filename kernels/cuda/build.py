@@ -87,8 +87,7 @@ def _built(name: str, command: Sequence[str]) -> Path:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    if against := cache.danger(path):
-        raise BuildError(f"{path} is not loaded, since {against}: name a folder of your own in TORCH_EXTENSIONS_DIR.")
+    cache.refuse(path)
     library = ctypes.CDLL(str(path))
     for name, problem in PROBLEMS.items():
         entry = getattr(library, f"dynroute_{name}")

@@ -21,7 +21,6 @@ from dynroute_core.evaluate import ForcedPaths, predict_image
 from dynroute_core.experiments import Experiment, experiment, with_settings
 from dynroute_core.runs import pipeline
 from dynroute_core.runs.finished import FinishedRun
-from dynroute_core.runs.pipeline import find_data
 from dynroute_core.runs.plan import RunPlan, plan
 from dynroute_core.runs.record import CHECKPOINT, Record
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -44,17 +43,6 @@ SETTINGS = {"model.layers": "3", "train.iterations": "4"}
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("streets")
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        return find_data(experiment("dynamic-a", profile="smoke").data, None)
-    finally:
-        os.chdir(here)
-
-
-@pytest.fixture(scope="module")
 def tiny() -> Experiment:
     return with_settings(experiment("dynamic-a", profile="smoke"), SETTINGS)
 
@@ -65,38 +53,38 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def record(tiny: Experiment, streets: Path, out: Path) -> Record:
-    return pipeline.run(tiny, data_root=streets, out=out, device="cpu").record
+def record(tiny: Experiment, smoke_streets: Path, out: Path) -> Record:
+    return pipeline.run(tiny, data_root=smoke_streets, out=out, device="cpu").record
 
 
 @pytest.fixture
-def planned(tiny: Experiment, streets: Path, out: Path, record: Record) -> RunPlan:
-    return plan(tiny, data_root=streets, out=out)
+def planned(tiny: Experiment, smoke_streets: Path, out: Path, record: Record) -> RunPlan:
+    return plan(tiny, data_root=smoke_streets, out=out)
 
 
 @pytest.fixture
-def write(streets: Path, planned: RunPlan, tmp_path: Path) -> Callable[..., Path]:
+def write(smoke_streets: Path, planned: RunPlan, tmp_path: Path) -> Callable[..., Path]:
     def call(**settings: bool) -> Path:
-        return export(planned, Target(tmp_path / "to", "val"), data_root=streets, device=CPU, **settings)
+        return export(planned, Target(tmp_path / "to", "val"), data_root=smoke_streets, device=CPU, **settings)
 
     return call
 
 
 def test_the_official_script_finds_and_scores_what_the_record_says(
-    write: Callable[..., Path], streets: Path, record: Record
+    write: Callable[..., Path], smoke_streets: Path, record: Record
 ) -> None:
     folder = write()
-    scores, mean = official_scores(folder, streets / "gtFine" / "val")
+    scores, mean = official_scores(folder, smoke_streets / "gtFine" / "val")
     ours = {name: np.nan if v is None else v / 100 for name, v in record.metrics.class_iou_percent.items()}
     assert scores == pytest.approx(ours, abs=1e-9, nan_ok=True)  # the same integers, divided once
     assert mean == pytest.approx(record.metrics.miou_percent / 100, abs=1e-9)
 
 
 def test_files_are_the_networks_labels_at_the_images_size_as_label_ids(
-    write: Callable[..., Path], tiny: Experiment, planned: RunPlan, streets: Path
+    write: Callable[..., Path], tiny: Experiment, planned: RunPlan, smoke_streets: Path
 ) -> None:
     folder = write()
-    dataset = open_dataset("streets", streets, "val")
+    dataset = open_dataset("streets", smoke_streets, "val")
     model = FinishedRun.open(planned.folder).model()
     assert sorted(os.listdir(folder)) == sorted([IMAGES, ARCHIVE, FACTS])
     assert sorted(os.listdir(folder / IMAGES)) == sorted(file_name(item.name) for item in dataset.items)
@@ -209,22 +197,25 @@ def test_a_full_disk_is_a_block_not_a_crash(
 # Runs that cannot be exported
 
 
-def test_a_run_that_is_not_finished_has_no_export(planned: RunPlan, streets: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_finished_has_no_export(planned: RunPlan, smoke_streets: Path, tmp_path: Path) -> None:
     for folder, key in ((tmp_path, planned.key), (planned.folder, "0" * 64)):
         with pytest.raises(BlockedError):
-            export(RunPlan(folder, key, False, ""), Target(tmp_path, "val"), data_root=streets, device=CPU)
+            export(RunPlan(folder, key, False, ""), Target(tmp_path, "val"), data_root=smoke_streets, device=CPU)
 
 
-def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, streets: Path, tmp_path: Path) -> None:
+def test_a_forced_route_is_exported_as_it_was_evaluated(tiny: Experiment, smoke_streets: Path, tmp_path: Path) -> None:
     """The official script still gives the record's scores: the network's own gates would give others."""
     paths = ("init>keep", "0.0>keep", "1.0>keep", "2.0>keep")
     forced = replace(tiny, evaluate=replace(tiny.evaluate, route=ForcedPaths(name="finest", paths=paths)))
-    pipeline.run(tiny, data_root=streets, out=tmp_path / "runs", device="cpu")  # whose weights are evaluated
-    made = pipeline.run(forced, data_root=streets, out=tmp_path / "runs", device="cpu")
+    pipeline.run(tiny, data_root=smoke_streets, out=tmp_path / "runs", device="cpu")  # whose weights are evaluated
+    made = pipeline.run(forced, data_root=smoke_streets, out=tmp_path / "runs", device="cpu")
     folder = export(
-        plan(forced, data_root=streets, out=tmp_path / "runs"), Target(tmp_path, "val"), data_root=streets, device=CPU
+        plan(forced, data_root=smoke_streets, out=tmp_path / "runs"),
+        Target(tmp_path, "val"),
+        data_root=smoke_streets,
+        device=CPU,
     )
-    _, mean = official_scores(folder, streets / "gtFine" / "val")
+    _, mean = official_scores(folder, smoke_streets / "gtFine" / "val")
     assert mean == pytest.approx(made.record.metrics.miou_percent / 100, abs=1e-9)
 
 
@@ -252,7 +243,7 @@ def test_targets() -> None:
 
 
 def test_the_command_exports_a_finished_row(
-    streets: Path,
+    smoke_streets: Path,
     out: Path,
     planned: RunPlan,
     tmp_path: Path,
@@ -263,7 +254,7 @@ def test_the_command_exports_a_finished_row(
     done = Outcome(state="done", exit_code=0, error="", message="", notebook=None, interrupted=False, seconds=0.0)
     monkeypatch.setattr(run, "run_row", lambda *_: done)  # the notebook; the record is there already
     settings = [f"{key}={value}" for key, value in SETTINGS.items()]
-    words = ["--row", "dynamic-a", "--profile", "smoke", "--data", f"streets={streets}", "--device", "cpu"]
+    words = ["--row", "dynamic-a", "--profile", "smoke", "--data", f"streets={smoke_streets}", "--device", "cpu"]
     words += ["--set", *settings, "--out", str(out), "--json", "--export", str(tmp_path)]
     assert reproduce.main(words) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
