@@ -117,7 +117,7 @@ class TrainingStep:
             self.isa.encode(),
             dtype == torch.float64,
             *(_integers(values) for values in (sizes, cells, spec.parameters, spec.statistics)),
-            (ctypes.c_double * 3)(*spec.mean),
+            _doubles(spec.mean),
             spec.epsilon,
         )
         if not self._step:
@@ -209,10 +209,7 @@ class TrainingStep:
 def squares(values: Tensor) -> float:
     """The sum of squares of a vector, in double precision."""
     found = ctypes.c_double()
-    _call(
-        library(), "squares", isa().encode(), values.dtype == torch.float64, torch.get_num_threads(),
-        _pointer(values, values.dtype, (len(values),)), len(values), ctypes.byref(found),
-    )  # fmt: skip
+    _with_type("squares", values.dtype, *_pointers((values,)), len(values), ctypes.byref(found))
     return found.value
 
 
@@ -230,14 +227,26 @@ def update(
     parameters: Tensor, gradient: Tensor, momenta: Tensor, spans: Spans, *, momentum: float, scale: float
 ) -> None:
     """SGD in place: momenta ← momentum·momenta + gradient·scale + decay·parameters; parameters ← … - rate·momenta."""
-    _require_dtype(parameters.dtype)
-    shape, count = tuple(parameters.shape), len(spans.firsts)
-    numbers = [number for pair in zip(spans.firsts, spans.counts, strict=True) for number in pair]
-    _call(
-        library(), "update", isa().encode(), parameters.dtype == torch.float64, torch.get_num_threads(),
-        _integers(numbers), (ctypes.c_double * count)(*spans.decays), (ctypes.c_double * count)(*spans.rates), count,
-        *(_pointer(values, parameters.dtype, shape) for values in (parameters, gradient, momenta)), momentum, scale,
-    )  # fmt: skip
+    _by_spans("update", spans, (parameters, gradient, momenta), momentum, scale)
+
+
+def update_adamw(
+    parameters: Tensor, gradient: Tensor, first: Tensor, second: Tensor, spans: Spans, *,
+    step: int, betas: tuple[float, float], epsilon: float, scale: float,
+) -> None:  # fmt: skip
+    """AdamW in place, as torch's, of gradient·scale: parameters lose rate·decay of themselves first.
+
+    first, second: the moments so far. step: which one this is, from 1.
+    """
+    assert step >= 1 and epsilon > 0, (step, epsilon)
+    _by_spans("update_adamw", spans, (parameters, gradient, first, second), _doubles((*betas, epsilon, scale)), step)
+
+
+def average(averaged: Tensor, parameters: Tensor, *, keep: float) -> None:
+    """In place: averaged ← keep·averaged + (1 - keep)·parameters, over whole flat buffers."""
+    count = len(parameters)
+    assert count % ALIGNMENT == 0, count
+    _with_type("average", parameters.dtype, *_pointers((averaged, parameters)), count, keep)
 
 
 def peak_macs() -> float:
@@ -285,6 +294,8 @@ def library() -> ctypes.CDLL:
             integer,
             (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 3, double, double),
         ),
+        ("update_adamw", integer, (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 5, long)),
+        ("average", integer, (ctypes.c_char_p, integer, integer, pointer, pointer, long, double)),
     ):
         function = getattr(loaded, f"dynroute_step_{name}")
         function.restype, function.argtypes = result, list(arguments)
@@ -296,8 +307,31 @@ def _call(library: ctypes.CDLL, function: str, *arguments: object) -> None:
         raise RuntimeError(library.dynroute_step_error().decode())
 
 
+def _with_type(function: str, dtype: torch.dtype, *arguments: object) -> None:
+    """Calls what is no step's: the instruction set, the type and the threads come first."""
+    _require_dtype(dtype)
+    _call(library(), function, isa().encode(), dtype == torch.float64, torch.get_num_threads(), *arguments)
+
+
+def _by_spans(function: str, spans: Spans, buffers: tuple[Tensor, ...], *arguments: object) -> None:
+    firsts_counts = [number for pair in zip(spans.firsts, spans.counts, strict=True) for number in pair]
+    _with_type(
+        function, buffers[0].dtype, _integers(firsts_counts), _doubles(spans.decays), _doubles(spans.rates),
+        len(spans.firsts), *_pointers(buffers), *arguments,
+    )  # fmt: skip
+
+
+def _doubles(values: Sequence[float]) -> ctypes.Array[ctypes.c_double]:
+    return (ctypes.c_double * len(values))(*values)
+
+
 def _integers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(values))(*values)
+
+
+def _pointers(buffers: Sequence[Tensor]) -> list[int]:
+    """Of flat buffers that are all alike."""
+    return [_pointer(values, buffers[0].dtype, (len(buffers[0]),)) for values in buffers]
 
 
 def _pointer(values: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> int:

@@ -61,6 +61,13 @@ const Maker& chosen(const char* wanted) {
   return *maker;
 }
 
+// spans: per tensor its first element and its number of elements; decay and rate: one per tensor.
+std::vector<Span> spans_of(const int64_t* spans, const double* decay, const double* rate, int count) {
+  std::vector<Span> all;
+  for (int i = 0; i < count; ++i) all.push_back({spans[2 * i], spans[2 * i + 1], decay[i], rate[i]});
+  return all;
+}
+
 // A step and what its shape points to.
 struct Made {
   std::vector<CellShape> cells;
@@ -158,14 +165,28 @@ API int dynroute_step_squares(const char* isa, int doubles, int threads, const v
   return guarded([&] { *sum = dynroute::chosen(isa).squares(values, count, doubles != 0, threads); });
 }
 
-// spans: per tensor its first element, its number of elements; decay and rate: one per tensor.
 API int dynroute_step_update(const char* isa, int doubles, int threads, const int64_t* spans, const double* decay,
                              const double* rate, int count, void* parameters, const void* gradient, void* momenta,
                              double momentum, double scale) {
   return guarded([&] {
-    std::vector<dynroute::Span> all;
-    for (int i = 0; i < count; ++i) all.push_back({spans[2 * i], spans[2 * i + 1], decay[i], rate[i]});
+    const auto all = dynroute::spans_of(spans, decay, rate, count);
     dynroute::chosen(isa).update(all.data(), count, parameters, gradient, momenta, momentum, scale, doubles != 0,
                                  threads);
   });
+}
+
+// by: the two averages' shares that stay, epsilon, the gradient's scale.
+API int dynroute_step_update_adamw(const char* isa, int doubles, int threads, const int64_t* spans, const double* decay,
+                                   const double* rate, int count, void* parameters, const void* gradient, void* first,
+                                   void* second, const double* by, int64_t step) {
+  return guarded([&] {
+    const auto all = dynroute::spans_of(spans, decay, rate, count);
+    dynroute::chosen(isa).update_adamw(all.data(), count, parameters, gradient, first, second,
+                                       {by[0], by[1], by[2], by[3], step}, doubles != 0, threads);
+  });
+}
+
+API int dynroute_step_average(const char* isa, int doubles, int threads, void* averaged, const void* parameters,
+                              int64_t count, double keep) {
+  return guarded([&] { dynroute::chosen(isa).average(averaged, parameters, count, keep, doubles != 0, threads); });
 }

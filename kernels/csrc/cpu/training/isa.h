@@ -36,4 +36,22 @@ static void any_update(const Span* spans, int span_count, void* parameters, cons
            static_cast<float*>(momenta), static_cast<float>(momentum), static_cast<float>(scale), threads);
 }
 
-static const Maker MAKER = {ISA_NAME, LANES<float> * 10, make_step, any_squares, any_update, multiply_adds};
+static void any_update_adamw(const Span* spans, int span_count, void* parameters, const void* gradient, void* first,
+                             void* second, const AdamW& by, bool doubles, int threads) {
+  if (doubles)
+    update_adamw(spans, span_count, static_cast<double*>(parameters), static_cast<const double*>(gradient),
+                 static_cast<double*>(first), static_cast<double*>(second), by, threads);
+  else
+    update_adamw(spans, span_count, static_cast<float*>(parameters), static_cast<const float*>(gradient),
+                 static_cast<float*>(first), static_cast<float*>(second), by, threads);
+}
+
+static void any_average(void* averaged, const void* parameters, int64_t count, double keep, bool doubles, int threads) {
+  if (doubles)
+    average(static_cast<double*>(averaged), static_cast<const double*>(parameters), count, keep, threads);
+  else
+    average(static_cast<float*>(averaged), static_cast<const float*>(parameters), count, keep, threads);
+}
+
+static const Maker MAKER = {ISA_NAME,   LANES<float> * 10, make_step,   any_squares,
+                            any_update, any_update_adamw,  any_average, multiply_adds};

@@ -77,11 +77,15 @@ INLINE vd fma(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512
 // The greater of 0 and v; a NaN stays one. The unmasked ones warn in GCC 12.
 INLINE vf relu(vf v) { return (vf)_mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), (__m512)v); }
 INLINE vd relu(vd v) { return (vd)_mm512_maskz_max_pd(0xff, _mm512_setzero_pd(), (__m512d)v); }
+INLINE vf root(vf v) { return (vf)_mm512_maskz_sqrt_ps(0xffff, (__m512)v); }
+INLINE vd root(vd v) { return (vd)_mm512_maskz_sqrt_pd(0xff, (__m512d)v); }
 #elif BYTES == 32
 INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 INLINE vd fma(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
 INLINE vf relu(vf v) { return (vf)_mm256_max_ps(_mm256_setzero_ps(), (__m256)v); }
 INLINE vd relu(vd v) { return (vd)_mm256_max_pd(_mm256_setzero_pd(), (__m256d)v); }
+INLINE vf root(vf v) { return (vf)_mm256_sqrt_ps((__m256)v); }
+INLINE vd root(vd v) { return (vd)_mm256_sqrt_pd((__m256d)v); }
 #else
 INLINE vf fma(vf a, vf b, vf c) {
   for (int i = 0; i < LANES<float>; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
@@ -93,6 +97,14 @@ INLINE vd fma(vd a, vd b, vd c) {
 }
 INLINE vf relu(vf v) { return v < 0 ? vf{} : v; }
 INLINE vd relu(vd v) { return v < 0 ? vd{} : v; }
+INLINE vf root(vf v) {
+  for (int i = 0; i < LANES<float>; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+}
+INLINE vd root(vd v) {
+  for (int i = 0; i < LANES<double>; ++i) v[i] = __builtin_sqrt(v[i]);
+  return v;
+}
 #endif
 
 // v where m > 0, else 0: the gradient of a ReLU.

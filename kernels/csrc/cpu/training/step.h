@@ -78,6 +78,13 @@ struct Span {
   double decay, rate;
 };
 
+// first, second: what stays of the gradient's and its square's averages in a step. step: which one it is, from 1.
+// scale: what gradients are multiplied by.
+struct AdamW {
+  double first, second, epsilon, scale;
+  int64_t step;
+};
+
 // One instruction set. `update`: SGD with momentum, of gradients multiplied by `scale`.
 struct Maker {
   const char* isa;
@@ -86,6 +93,9 @@ struct Maker {
   double (*squares)(const void* values, int64_t count, bool doubles, int threads);
   void (*update)(const Span* spans, int span_count, void* parameters, const void* gradient, void* momenta,
                  double momentum, double scale, bool doubles, int threads);
+  void (*update_adamw)(const Span* spans, int span_count, void* parameters, const void* gradient, void* first,
+                       void* second, const AdamW& by, bool doubles, int threads);
+  void (*average)(void* averaged, const void* parameters, int64_t count, double keep, bool doubles, int threads);
   float (*multiply_adds)(int64_t rounds);
 };
 
