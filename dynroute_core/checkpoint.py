@@ -18,13 +18,15 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dynroute_core.optimizer import STATE
 from dynroute_core.system.errors import BlockedError
 from dynroute_core.system.files import open_regular, write_whole
 from dynroute_core.system.strict_json import decode_json
 
 FORMAT = "dynroute-checkpoint-1"
 MAX_MB = 4 << 10  # Layer33 with its momenta has 0.3 GB
-NETWORK, MOMENTUM = "model/", "momentum/"  # what names of the network's tensors and of the momenta begin with
+NETWORK = "model/"  # what names of the network's tensors begin with
+STEPS = "optimizer_steps"  # how many AdamW has taken
 
 Use = Literal["evaluate", "start"]
 
@@ -145,11 +147,13 @@ def require_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
 
 
 def training_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """What a snapshot holds of a network at work: its tensors, the optimizer's momenta, torch's random state."""
+    """What a snapshot holds of a network at work: its tensors, the optimizer's state, torch's random state."""
     tensors = {NETWORK + name: tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
-        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
-            tensors[MOMENTUM + name] = momentum
+        state = optimizer.state[parameter]
+        tensors |= {start + name: state[kind] for kind, start in STATE.items() if state.get(kind) is not None}
+        if "step" in state:
+            tensors[STEPS] = state["step"]
     return tensors | rng_tensors()
 
 
@@ -157,11 +161,14 @@ def restore_training(snapshot: Snapshot, network: nn.Module, optimizer: Optimize
     """Goes back to what `training_tensors` gave. Raises RuntimeError and KeyError where it is of another network."""
     network.load_state_dict(snapshot.network)
     for name, parameter in network.named_parameters():
-        if (momentum := snapshot.tensors.get(MOMENTUM + name)) is not None:
-            # As the parameter lies in memory: sums in another order would end in other bits.
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-        else:
-            optimizer.state.pop(parameter, None)
+        given = {kind: snapshot.tensors.get(start + name) for kind, start in STATE.items()}
+        # As the parameter lies in memory: sums in another order would end in other bits.
+        state = {kind: torch.empty_like(parameter).copy_(one) for kind, one in given.items() if one is not None}
+        if state and STEPS in snapshot.tensors:
+            state["step"] = snapshot.tensors[STEPS].clone()
+        optimizer.state.pop(parameter, None)
+        if state:
+            optimizer.state[parameter] = state
     restore_rng(snapshot.tensors)
 
 

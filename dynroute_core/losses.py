@@ -29,13 +29,17 @@ class Budget:
                 raise ValueError(f"budget.{name}={getattr(self, name)}: give a number of at least 0")
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, *, labelled: Tensor | None = None) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, *, labelled: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over pixels whose label is not 255. logits N×K×H×W, labels N×H×W train ids.
 
     labelled: how many pixels to take the mean over, for a part of a batch whose parts then sum to the batch's mean.
+    weights: K, what a pixel of each class counts in the sum; the mean is over pixels all the same.
     A batch without a single labelled pixel gives 0 (torch's own mean would be NaN).
     """
-    total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
+    given = None if weights is None else weights.to(logits.dtype)
+    total = F.cross_entropy(logits, labels.long(), weight=given, ignore_index=IGNORE, reduction="sum")
     count = (labels != IGNORE).sum() if labelled is None else labelled
     return total / count.clamp(min=1)
 

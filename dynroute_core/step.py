@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from dynroute_core.cost import Accounting, Cost
 from dynroute_core.losses import segmentation_loss
+from dynroute_core.optimizer import average_weights
 
 
 class StepOutput(Protocol):
@@ -32,15 +33,21 @@ class Step(Protocol):
     def forward(self, images: Tensor) -> StepOutput:
         """A forward pass in training, with the batch's own statistics. images: N×3×H×W, BGR, 0..255."""
 
-    def losses(self, images: Tensor, labels: Tensor, labelled: Tensor) -> tuple[StepOutput, Tensor]:
-        """`forward`, and the cross-entropy summed over the labelled pixels, as a share of `labelled` of them."""
+    def losses(
+        self, images: Tensor, labels: Tensor, labelled: Tensor, weights: Tensor | None = None
+    ) -> tuple[StepOutput, Tensor]:
+        """`forward`, and the cross-entropy summed over the labelled pixels, as a share of `labelled` of them. weights:
+        K, of the classes."""
 
     def zero_grad(self) -> None: ...
     def clip(self, most: float) -> Tensor:
         """Shortens the gradient of all parameters to a norm of at most `most`; gives the norm that it had."""
 
     def update(self, optimizer: Optimizer) -> None:
-        """One step of the optimizer, which holds the momenta."""
+        """One step of the optimizer, which holds momenta and moments."""
+
+    def average(self, optimizer: Optimizer, keep: float) -> None:
+        """Moves the weights' average, which the optimizer holds, as `optimizer.average_weights` does."""
 
 
 class EagerStep:
@@ -63,9 +70,12 @@ class EagerStep:
             output: StepOutput = self._network(images)
         return output
 
-    def losses(self, images: Tensor, labels: Tensor, labelled: Tensor) -> tuple[StepOutput, Tensor]:
+    def losses(
+        self, images: Tensor, labels: Tensor, labelled: Tensor, weights: Tensor | None = None
+    ) -> tuple[StepOutput, Tensor]:
         output = self.forward(images)
-        return output, segmentation_loss(output.logits.to(self._precision), labels, labelled=labelled)
+        logits = output.logits.to(self._precision)
+        return output, segmentation_loss(logits, labels, labelled=labelled, weights=weights)
 
     def zero_grad(self) -> None:
         self._model.zero_grad(set_to_none=True)
@@ -75,3 +85,6 @@ class EagerStep:
 
     def update(self, optimizer: Optimizer) -> None:
         optimizer.step()
+
+    def average(self, optimizer: Optimizer, keep: float) -> None:
+        average_weights(optimizer, keep)

@@ -1,8 +1,8 @@
-"""Training by the published recipe (paper, section 4): SGD, poly × warm-up, clipping, budget, drop path, precise BN.
+"""Training (paper, section 4): the optimizer's steps, clipping, budget, drop path, precise batch norm.
 
 Takes a model, batches and a `TrainConfig`; yields a `StepState` per iteration. Resumes exactly: a snapshot holds
-weights, momentum, random state and iteration, and batch number i is a function of the seed alone. Knows no evaluation,
-no files.
+weights, the optimizer's state, random state and iteration, and batch number i is a function of the seed alone. Knows
+no evaluation, no files.
 """
 
 from __future__ import annotations
@@ -23,11 +23,20 @@ from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
+from dynroute_core.optimizer import (
+    OptimizerName,
+    ScheduleName,
+    kept_share,
+    learning_rate,
+    make_optimizer,
+    take_average,
+)
 from dynroute_core.space import COARSEST_STRIDE, LARGEST_SIDE, SMALL_GATE_SHRINK
 from dynroute_core.step import EagerStep, Step
 from dynroute_core.system.errors import BlockedError, UsageError
 
 StepName = Literal["auto", "eager", "compiled"]
+RecipeName = Literal["published", "short"]
 MOST_CROPS, MOST_STEPS = 1 << 12, 10**9  # beyond: no machine, but a slip of the keyboard
 
 
@@ -35,19 +44,26 @@ MOST_CROPS, MOST_STEPS = 1 << 12, 10**9  # beyond: no machine, but a slip of the
 class TrainConfig:
     """The recipe. The defaults are the published one of Dynamic-Raw: Cityscapes, batch 8."""
 
+    # Which recipe this is, "published" or "short"; setting it sets all that follows to that recipe's.
+    recipe: RecipeName = "published"
     iterations: int = 190_000  # steps of the optimizer, one a batch
     batch: int = 8  # crops a step, of all processes together
     # In how many parts, one after the other, a step works through its batch, where memory holds only one of them.
     accumulate: int = 1
     lr: float = 0.05  # learning rate that a whole batch gets, after the warm-up; scale it linearly with the batch
     gate_lr_factor: float = 1.0  # the gates' learning rate over the rest's
+    optimizer: OptimizerName = "sgd"  # "sgd", or "adamw", whose decay leaves gates and biases out, too
     momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4  # of all but the batch norms' weights and shifts
-    poly_power: float = 0.9  # p of the schedule, lr · (1 − iteration / iterations)^p
+    schedule: ScheduleName = "poly"  # how the learning rate declines: "poly", or "cosine"
+    poly_power: float = 0.9  # p of the poly schedule, lr · (1 − iteration / iterations)^p
     warmup_iterations: int = 1000  # in which the learning rate rises linearly to the schedule's; 0 for none
     warmup_factor: float = 1e-3  # share of the schedule's learning rate at which the warm-up begins
     clip_norm: float = 5.0  # largest norm of a step's gradient; a longer one is shortened to it
     drop_path: float = 0.0  # probability of dropping an operation, in the last layer at the last iteration; 0 for none
+    # How much of the weights' running average each step keeps; training ends with the average. 0 for none.
+    average: float = 0.0
+    class_weights: bool = False  # whether rare classes weigh more in the loss: 1 / ln(1.02 + share of the pixels)
     budget: Budget | None = None  # on the expected cost; null for none
     # What the budget's target is a share of: MACs an image, counted at the crop's size; null where there is no budget.
     budget_macs: float | None = None
@@ -93,8 +109,9 @@ class TrainConfig:
         for name in ("momentum", "weight_decay", "poly_power", "warmup_factor"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}={getattr(self, name)}: give a number of at least 0")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path={self.drop_path}: give a probability from 0 to below 1")
+        for name in ("drop_path", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give a number from 0 to below 1")
         if min(self.warmup_iterations, self.precise_bn_batches) < 0 or not self.scales or min(self.scales) < 1:
             raise ValueError("warmup_iterations and precise_bn_batches are at least 0, scales sizes of at least 1")
 
@@ -138,30 +155,6 @@ class _Part(NamedTuple):
     confusion: Tensor | None
 
 
-def learning_rate(config: TrainConfig, iteration: int) -> float:
-    """lr · (1 - i/N)^0.9 · warm-up(i), the warm-up linear from `warmup_factor` to 1."""
-    poly = (1 - iteration / config.iterations) ** config.poly_power
-    share = min(iteration / config.warmup_iterations, 1.0) if config.warmup_iterations else 1.0
-    return config.lr * poly * (config.warmup_factor * (1 - share) + share)
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD whose groups carry `lr_factor`: no weight decay for batch norm, the gates' own learning rate."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    norms = {id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False)}
-    for name, parameter in model.named_parameters():
-        groups.setdefault((".gate." in name, id(parameter) in norms), []).append(parameter)
-    settings = [
-        {
-            "params": parameters,
-            "weight_decay": 0.0 if is_norm else config.weight_decay,
-            "lr_factor": config.gate_lr_factor if is_gate else 1.0,
-        }
-        for (is_gate, is_norm), parameters in groups.items()
-    ]
-    return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, foreach=True)
-
-
 def compiled(model: nn.Module) -> nn.Module:
     """The network as torch compiles it, at its first batch; weights and settings stay the model's."""
     return typing.cast(nn.Module, torch.compile(model))
@@ -178,10 +171,18 @@ class Trainer:
     team: the processes that share every batch, each with its own `Team.places`. Losses, gradients, batch norm and
     budget are then the whole batch's, the same in every process and those of one process, to rounding.
 
-    step: who computes, for this model; torch where none is given.
+    step: who computes, for this model; torch where none is given. class_weights: K, of the cross-entropy.
     """
 
-    def __init__(self, model: Segmenter, config: TrainConfig, team: Team = ALONE, *, step: Step | None = None) -> None:
+    def __init__(
+        self,
+        model: Segmenter,
+        config: TrainConfig,
+        team: Team = ALONE,
+        *,
+        step: Step | None = None,
+        class_weights: Tensor | None = None,
+    ) -> None:
         require_even(config.batch, config.accumulate, team.size)
         synchronise(model, team)
         self.model = model
@@ -191,6 +192,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.step = step or EagerStep(model, self.network, amp=config.amp, channels_last=config.channels_last)
         self.optimizer = make_optimizer(model, config)
+        self.class_weights = None if class_weights is None else class_weights.to(self.device)
         self.iteration = 0
         self.watch = Watch(self.device)
         if config.budget is not None and not config.budget_macs:
@@ -219,6 +221,7 @@ class Trainer:
             self.iteration += 1
             yield state
         self.model.drop_path = 0.0
+        take_average(self.optimizer)
 
     def _step(self, batch: TrainingBatch) -> StepState:
         config, iteration = self.config, self.iteration
@@ -251,6 +254,8 @@ class Trainer:
         if logged or self.device.type == "cpu":
             self.require_finite()
         self.step.update(self.optimizer)
+        if config.average:
+            self.step.average(self.optimizer, kept_share(config, iteration))
         confusions = [part.confusion for part in parts if part.confusion is not None]
         confusion = self.team.total(torch.stack(confusions).sum(0)) if confusions else None
         return StepState(iteration, lr, loss, segmentation, budget, expected, confusion)
@@ -258,7 +263,7 @@ class Trainer:
     def _backward(self, images: Tensor, labels: Tensor, labelled: Tensor, *, with_confusion: bool) -> _Part:
         """Adds a part's share of the batch's gradient. labelled: the labelled pixels of the whole batch."""
         config, iteration = self.config, self.iteration
-        output, segmentation = self.step.losses(images, labels, labelled)
+        output, segmentation = self.step.losses(images, labels, labelled, self.class_weights)
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
         expected = self.team.gathered(cost.expected_macs)
         budget = segmentation.new_zeros(())
@@ -281,7 +286,7 @@ class Trainer:
         return batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device, non_blocking=True)
 
     def snapshot(self) -> Snapshot:
-        """Weights, momentum, random state and counts, as they are between two iterations."""
+        """Weights, the optimizer's state, random state and counts, as they are between two iterations."""
         facts = {"iteration": self.iteration} | self.watch.facts()
         return Snapshot(training_tensors(self.model, self.optimizer), facts)
 

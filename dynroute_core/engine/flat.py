@@ -1,4 +1,4 @@
-"""A model's parameters and batch norm statistics in flat buffers, which the compiled training step works on."""
+"""A model's parameters, batch norm statistics and optimizer state in flat buffers, which the compiled step works on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dynroute_core.cell import CellModule
 from dynroute_core.model import Segmenter
+from dynroute_core.optimizer import parameters_of
 from dynroute_core.space import ModelConfig
 from dynroute_kernels.cpu import training as kernels
 
@@ -60,6 +62,38 @@ class Flat:
             return part.view(parameter.shape)
         outputs, inputs, height, width = parameter.shape
         return part.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+
+
+@dataclass
+class FlatState:
+    """An optimizer's state of every parameter: a buffer for each of torch's kinds, laid out like the parameters."""
+
+    flat: Flat
+    _buffers: dict[str, tuple[Tensor, dict[nn.Parameter, Tensor]]] = field(default_factory=dict)
+
+    def buffer(self, optimizer: Optimizer, kind: str, *, like: Tensor | None = None) -> Tensor:
+        """All tensors of a kind; they begin as in `like`, or as 0. The optimizer's own become views of it, with the
+        values that a checkpoint may have set."""
+        if kind not in self._buffers:
+            new = torch.zeros_like(self.flat.parameters, requires_grad=False)
+            self._buffers[kind] = new, {one: self.flat.view(new, one) for one in self.flat.firsts}
+        buffer, views = self._buffers[kind]
+        for parameter, own in views.items():
+            found = optimizer.state[parameter].get(kind)
+            if found is None:
+                found = torch.zeros_like(own) if like is None else self.flat.view(like, parameter)
+            if found is not own:
+                optimizer.state[parameter][kind] = own.copy_(found)
+        return buffer
+
+
+def count_step(optimizer: Optimizer) -> int:
+    """Counts a step of AdamW where torch's own does, in every parameter's state; gives the number, from 1."""
+    parameters = parameters_of(optimizer)
+    before = optimizer.state[parameters[0]].get("step", torch.zeros((), dtype=torch.float32, device="cpu"))
+    for parameter in parameters:  # a tensor each: torch counts in place
+        optimizer.state[parameter]["step"] = before + 1
+    return int(before) + 1
 
 
 def aligned(count: int) -> int:

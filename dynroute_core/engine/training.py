@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from dynroute_core.cell import CLOSED, OPEN, CellGate, RouteFactors
 from dynroute_core.distributed import ALONE, Team
-from dynroute_core.engine.flat import Flat, aligned, in_order
+from dynroute_core.engine.flat import Flat, FlatState, aligned, count_step, in_order
 from dynroute_core.model import Routing, Segmenter, check_images
+from dynroute_core.optimizer import AVERAGE
 from dynroute_core.space import FINEST_STRIDE, Cell, ModelConfig, Route
 from dynroute_core.step import Step
 from dynroute_core.system.errors import UsageError
@@ -84,8 +85,7 @@ class CompiledStep:
         assert not (reason := unavailable(model)), reason
         self.model = model
         self.flat = Flat.of(model)
-        self.momenta = torch.zeros_like(self.flat.parameters, requires_grad=False)
-        self._momenta = {parameter: self.flat.view(self.momenta, parameter) for parameter in self.flat.firsts}
+        self.state = FlatState(self.flat)
         self.serial = 0  # of the last forward pass
         self._steps: dict[tuple[int, int, int], kernels.TrainingStep] = {}
 
@@ -130,12 +130,10 @@ class CompiledStep:
         return torch.tensor(math.sqrt(kernels.squares(self.gradient)), dtype=self.gradient.dtype, device="cpu")
 
     def update(self, optimizer: Optimizer, *, clip_norm: float, norm: Tensor) -> None:
-        """One step of SGD with momentum and weight decay, the gradient clipped to `clip_norm`; norm: as it is.
+        """One step of SGD with momentum or of AdamW, the gradient clipped to `clip_norm`; norm: as it is.
 
-        optimizer: its groups say how, and its state holds the momenta, as after a step of its own.
+        optimizer: its groups say how, and its state holds momenta or moments, as after a step of its own.
         """
-        for parameter, own in self._momenta.items():
-            self._adopt(optimizer, parameter, own)
         groups = [(group, p) for group in optimizer.param_groups for p in group["params"]]
         spans = kernels.Spans(
             firsts=[self.flat.firsts[p] for _, p in groups],
@@ -144,15 +142,21 @@ class CompiledStep:
             rates=[group["lr"] for group, _ in groups],
         )
         scale = min(clip_norm / (float(norm) + 1e-6), 1.0)
-        momentum = optimizer.param_groups[0]["momentum"]
-        parameters = self.flat.parameters.detach()
-        kernels.update(parameters, self.gradient, self.momenta, spans, momentum=momentum, scale=scale)
+        parameters, first = self.flat.parameters.detach(), groups[0][0]
+        if isinstance(optimizer, torch.optim.AdamW):
+            moments = [self.state.buffer(optimizer, kind) for kind in ("exp_avg", "exp_avg_sq")]
+            betas, epsilon, step = first["betas"], first["eps"], count_step(optimizer)
+            kernels.update_adamw(
+                parameters, self.gradient, *moments, spans, step=step, betas=betas, epsilon=epsilon, scale=scale
+            )
+        else:
+            momenta = self.state.buffer(optimizer, "momentum_buffer")
+            kernels.update(parameters, self.gradient, momenta, spans, momentum=first["momentum"], scale=scale)
 
-    def _adopt(self, optimizer: Optimizer, parameter: nn.Parameter, own: Tensor) -> None:
-        """Makes the parameter's momentum a view of the flat ones, with the values that a checkpoint may have set."""
-        found = optimizer.state[parameter].get("momentum_buffer")
-        if found is not own:
-            optimizer.state[parameter]["momentum_buffer"] = own.zero_() if found is None else own.copy_(found)
+    def average(self, optimizer: Optimizer, keep: float) -> None:
+        """Moves the weights' average in the optimizer's state, as `optimizer.average_weights` does."""
+        parameters = self.flat.parameters.detach()
+        kernels.average(self.state.buffer(optimizer, AVERAGE, like=parameters), parameters, keep=keep)
 
     def step_for(self, images: Tensor) -> kernels.TrainingStep:
         """The kernels for batches of this shape, made at its first one."""
@@ -224,9 +228,12 @@ class CompiledTrainingStep:
     def forward(self, images: Tensor) -> CompiledOutput:
         return self._step(images)
 
-    def losses(self, images: Tensor, labels: Tensor, labelled: Tensor) -> tuple[CompiledOutput, Tensor]:
+    def losses(
+        self, images: Tensor, labels: Tensor, labelled: Tensor, weights: Tensor | None = None
+    ) -> tuple[CompiledOutput, Tensor]:
         output = self._step(images)
-        return output, self._step.cross_entropy(output, labels) / labelled.clamp(min=1)
+        given = None if weights is None else weights.to(output.quarter.dtype)
+        return output, self._step.cross_entropy(output, labels, given) / labelled.clamp(min=1)
 
     def zero_grad(self) -> None:
         self._step.zero_grad()
@@ -237,6 +244,9 @@ class CompiledTrainingStep:
 
     def update(self, optimizer: Optimizer) -> None:
         self._step.update(optimizer, clip_norm=self._most, norm=self._norm)
+
+    def average(self, optimizer: Optimizer, keep: float) -> None:
+        self._step.average(optimizer, keep)
 
 
 def training_step(model: Segmenter, config: TrainConfig, team: Team = ALONE) -> Step | None:

@@ -15,9 +15,9 @@ from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
 from dynroute_core.experiments import PUBLISHED_BUDGET_MACS, ROWS
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
+from dynroute_core.optimizer import learning_rate, make_optimizer
 from dynroute_core.profiles import PUBLISHED_BATCH
 from dynroute_core.published import HEARSAY, PROTOCOL_HEIGHT, PROTOCOL_WIDTH, PUBLISHED
-from dynroute_core.train import learning_rate, make_optimizer
 from dynroute_suite.figures.recipe import (
     BIASES,
     SEEDED,

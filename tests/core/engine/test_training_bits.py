@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from dynroute_core.engine.training import CompiledStep
+from dynroute_core.optimizer import make_optimizer
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import TrainConfig, make_optimizer
+from dynroute_core.train import TrainConfig
 from dynroute_kernels.cpu import build, training
 from support.sample_models import small_config
 from support.training_steps import apart, batch, compiled, eager, training_model
