@@ -18,12 +18,22 @@ from dynroute_core.checkpoint import Weights
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import SMOKE, Settings, at_full, at_shrunk, budget_macs, demo
+from dynroute_core.profiles import (
+    SMOKE,
+    Settings,
+    at_full,
+    at_short,
+    at_short_second,
+    at_shrunk,
+    budget_macs,
+    demo,
+    first_iterations,
+)
 from dynroute_core.settings import put, setting_names
-from dynroute_core.space import LARGEST_SIDE, ModelConfig
+from dynroute_core.space import LARGEST_SIDE, GateKind, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.system.errors import UsageError, suggest
-from dynroute_core.train import TrainConfig
+from dynroute_core.train import RecipeName, TrainConfig
 
 Profile = Literal["smoke", "demo", "full"]
 
@@ -87,6 +97,21 @@ class CommonNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """Phase one of a run in two phases: a run of its own, without a budget, with whose weights this one begins. Runs of
+    one profile, data set, seed and recipe share it; where it is missing it is trained first."""
+
+    row: str = "dynamic-raw"  # row of the run
+    gate: GateKind = "small"  # its network's gates
+    iterations: int = 1000  # it is trained for
+    key: str = ""  # its key, filled in when the run is planned
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"start.iterations={self.iterations}: give a whole number of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """The complete setting of one run of one row. common: model.paths come from another row's run, and are empty until
     it is looked at."""
@@ -101,6 +126,7 @@ class Experiment:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     weights: Weights | None = None
     common: CommonNetwork | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -196,32 +222,56 @@ ROWS: Mapping[str, Experiment] = {
 }
 
 
-def experiment(row: str, *, profile: str = "demo", data: str = "streets", seed: int = 0) -> Experiment:
-    """The setting of a row at a profile on a data set. Raises UsageError for unknown names and negative seeds."""
+def experiment(
+    row: str, *, profile: str = "demo", data: str = "streets", seed: int = 0, recipe: str = ""
+) -> Experiment:
+    """The setting of a row at a profile on a data set. recipe: "" is the profile's own.
+
+    Raises UsageError for unknown names, negative seeds, and the short recipe at `full`.
+    """
+    recipe = recipe or ("short" if profile == "demo" else "published")
     for kind, given, allowed in (
         ("row", row, tuple(ROWS)),
         ("profile", profile, get_args(Profile)),
+        ("recipe", recipe, get_args(RecipeName)),
     ):
         if given not in allowed:
             raise suggest(kind, given, allowed)
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: give a whole number of at least 0 and below 2^63.")
+    if profile == "full" and recipe != "published":
+        raise UsageError(f"the profile full is the published recipe to the letter. For {recipe}, give demo.")
     published, source = ROWS[row], find_dataset(data)
     amount, settings = source.amount_at(profile), Settings(published.model, published.train, published.evaluate)
     settings = settings._replace(model=replace(published.model, classes=len(source.classes)))
-    used = DataConfig(name=data, cache=source.fits_memory, **asdict(amount))
+    used, size = DataConfig(name=data, cache=source.fits_memory, **asdict(amount)), (amount.height, amount.width)
+    start = None
     if profile == "full":
-        settings = at_full(settings, amount.height, amount.width)
+        settings = at_full(settings, *size)
     else:
-        used = replace(used, workers=0)
-        settings = at_shrunk(settings, SMOKE if profile == "smoke" else demo(source), amount.height, amount.width)
-    return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
+        used, by = replace(used, workers=0), SMOKE if profile == "smoke" else demo(source)
+        if recipe == "published":
+            settings = at_shrunk(settings, by, *size)
+        elif published.train.budget or published.common:
+            settings, start = at_short_second(settings, by, *size), Start(iterations=first_iterations(by.iterations))
+        else:
+            settings = at_short(settings, by, *size)
+    made = replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, start=start)
+    return replace(made, **settings._asdict())
+
+
+def _by_recipe(chosen: Experiment, recipe: str) -> Experiment:
+    """The experiment with all that a recipe sets."""
+    own = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed, recipe=recipe)
+    return replace(chosen, train=own.train, start=own.start)
 
 
 def fitting_lr(chosen: Experiment) -> float:
     """The learning rate of the row's own recipe at this profile, scaled linearly to the batch that is chosen."""
-    recipe = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name).train if chosen.row in ROWS else None
-    train = recipe or TrainConfig()
+    train = TrainConfig()
+    if chosen.row in ROWS:
+        recipe = chosen.train.recipe
+        train = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name, recipe=recipe).train
     return train.lr * chosen.train.batch / train.batch
 
 
@@ -252,6 +302,8 @@ def with_settings(chosen: Experiment, settings: Mapping[str, str]) -> Experiment
     that no run can have. Where the model or the crop changes, the budget's denominator follows unless it is set too; a
     static row's paths follow the number of layers likewise.
     """
+    if "train.recipe" in settings:
+        chosen = _by_recipe(chosen, settings["train.recipe"])
     plain = msgspec.to_builtins(chosen)
     network = chosen.row.removeprefix("static-")
     stretched = network in STATIC and "model.layers" in settings and "model.paths" not in settings

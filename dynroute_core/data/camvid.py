@@ -59,6 +59,6 @@ SOURCE = DataSource(
     read=camvid,
     how_to_get=HOW_TO_GET,
     fits_memory=True,
-    demo="long",
+    demo_iterations=4000,
     demo_image_share=0.5,
 )

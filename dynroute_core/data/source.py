@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import ClassSet
@@ -41,8 +41,7 @@ class DataSource:
     read: Callable[[Path, str], SegmentationDataset]  # opens a split of a folder
     how_to_get: str  # what to do where the folder is missing or broken, in whole sentences
     fits_memory: bool  # when it is decoded
-    # Which of the demo profile's settings suit it: those of five minutes, or of a quarter of an hour.
-    demo: Literal["short", "long"]
+    demo_iterations: int  # of the demo profile: minutes on two cores
     demo_image_share: float  # of the image height: what the demo profile shows
     generate: Generate | None = None  # makes it where it is missing; None for data that a folder is given for
     unfinished: str = ""  # file that a set being made has

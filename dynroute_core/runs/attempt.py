@@ -26,7 +26,8 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
 from dynroute_core.runs.curve import Meter, curve_text, late_mean, tensorboard
-from dynroute_core.runs.plan import RunData, RunPlan, batches_of
+from dynroute_core.runs.phases import begin_from, phase_one_run
+from dynroute_core.runs.plan import RunData, RunPlan, batches_of, class_weights_of
 from dynroute_core.runs.progress import Report, RunProgress
 from dynroute_core.runs.record import (
     CHECKPOINT,
@@ -80,7 +81,8 @@ class Attempt:
         if experiment.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         step = training_step(self.model, experiment.train, team)
-        self.trainer = Trainer(self.model, experiment.train, team, step=step)
+        self.class_weights = class_weights_of(experiment, data)
+        self.trainer = Trainer(self.model, experiment.train, team, step=step, class_weights=self.class_weights)
         self.meter = Meter(experiment.model.classes, experiment.train.iterations, device)
         self.points: list[CurvePoint] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -93,6 +95,9 @@ class Attempt:
             self._restore(load_snapshot(self.folder / CHECKPOINT))
         elif experiment.weights is not None:
             self._take(experiment.weights)
+        elif experiment.start is not None:
+            spent = begin_from(self.model, phase_one_run(experiment, self.folder.parent.parent))
+            self.durations = replace(self.durations, start_s=spent)
         elif experiment.common is not None and experiment.common.fine_tune:
             start_weights(self.model, experiment, self.folder.parent.parent)
         team.wait()  # until every process has read the checkpoint: from here on it changes
@@ -225,6 +230,7 @@ class Attempt:
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             skipped=self.trainer.watch.skipped,
             step=self.trainer.step.name,
+            class_weights=None if self.class_weights is None else tuple(self.class_weights.tolist()),
         )
 
     def _add_seconds(self, name: str, seconds: float) -> None:

@@ -49,7 +49,8 @@ class OpenPaths:
 
 def own_settings(chosen: Experiment) -> dict[str, str]:
     """What sets an experiment apart from its row at this profile, data set and seed, as `with_settings` takes it."""
-    own = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed)
+    recipe = chosen.train.recipe
+    own = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed, recipe=recipe)
     ours, rows = asdict(chosen), asdict(own)
     return {
         f"{part}.{name}": msgspec.json.encode(value).decode()
@@ -73,9 +74,10 @@ def source_of(chosen: Experiment) -> Experiment:
         )
     if chosen.model.paths:
         raise UsageError("model.paths of a common network come from the run it is taken from: leave them out.")
-    own = experiment(common.source, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed)
+    recipe = chosen.train.recipe
+    own = experiment(common.source, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed, recipe=recipe)
     unforced = replace(chosen, evaluate=replace(chosen.evaluate, route=None))  # its paths are the gates' own choice
-    return with_settings(own, own_settings(unforced))
+    return replace(with_settings(own, own_settings(unforced)), start=chosen.start)
 
 
 def find_source(chosen: Experiment, source: Experiment, key: str, out: Path) -> Experiment:

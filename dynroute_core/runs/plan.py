@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import torch
+from torch import Tensor
 
 from dynroute_core.checkpoint import Weights
 from dynroute_core.data.dataset import SegmentationDataset
@@ -21,9 +24,11 @@ from dynroute_core.data.plausible import require_labels
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.distributed import ALONE, Team
 from dynroute_core.experiments import DataConfig, Experiment
+from dynroute_core.optimizer import class_weights
 from dynroute_core.runs.common_networks import find_source, source_of
 from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.folders import run_folder
+from dynroute_core.runs.phases import phase_one, with_key
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -149,6 +154,18 @@ def batches_of(
     )
 
 
+def class_weights_of(experiment: Experiment, data: RunData) -> Tensor | None:
+    """The loss's weights of the classes, by their pixels in the training split; None where all weigh 1."""
+    if not (experiment.train.class_weights and len(data.train)):
+        return None
+    classes = experiment.model.classes
+    pixels = torch.zeros(classes, dtype=torch.int64, device="cpu")
+    for index in range(len(data.train)):
+        sample = data.train.keep(index) if experiment.data.cache else data.train[index]
+        pixels += torch.from_numpy(np.bincount(sample.label.ravel(), minlength=classes)[:classes])
+    return class_weights(pixels)
+
+
 def run_key(experiment: Experiment, data: RunData) -> str:
     """sha256 over settings, data fingerprints and sources: two runs of one key give one record."""
     return hashlib.sha256(json.dumps(ingredients(experiment, data), sort_keys=True).encode()).hexdigest()
@@ -178,7 +195,8 @@ def plan(
 
 def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
-    finished run that it is taken from, which with the share decides its paths.
+    finished run that it is taken from, which with the share decides its paths. One in two phases holds the key of the
+    first.
 
     A forced route is evaluated with the weights of the row's own finished run where none were given: nobody expects an
     evaluation to train for days.
@@ -188,8 +206,10 @@ def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     require_route(experiment)
     if experiment.evaluate.route is not None and (experiment.weights is None or experiment.weights.use == "start"):
         return own_weights(experiment, data, out)
-    if experiment.weights is not None:
-        experiment = replace(experiment, weights=hashed(experiment.weights))
+    if experiment.weights is not None:  # in the place of phase one's
+        experiment = replace(experiment, weights=hashed(experiment.weights), start=None)
+    if experiment.start is not None:
+        experiment = with_key(experiment, run_key(phase_one(experiment), data))
     if experiment.common is None:
         return experiment
     source = source_of(experiment)

@@ -61,23 +61,25 @@ class MachineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Seconds of work, sums over interrupted attempts."""
+    """Seconds of work, sums over interrupted attempts. start_s: training of phase one, which other runs may share."""
 
     train_s: float
     precise_bn_s: float
     evaluate_s: float
+    start_s: float = 0.0
 
     @property
     def minutes(self) -> float:
         """Of all work together."""
-        return (self.train_s + self.precise_bn_s + self.evaluate_s) / 60
+        return (self.start_s + self.train_s + self.precise_bn_s + self.evaluate_s) / 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """How training ended. final_loss, final_expected_macs: means over the last tenth, None where nothing was trained
     (iterations 0: given weights). resumed_at: where it was taken up again. skipped: non-finite batches left out. step:
-    who computed it, "eager" or "compiled"; null in records older than the choice."""
+    who computed it, "eager" or "compiled"; null in records older than the choice. class_weights: of the loss, in the
+    data set's order; null where all weigh 1."""
 
     iterations: int
     final_loss: float | None
@@ -86,6 +88,7 @@ class TrainingFacts:
     parameters: int
     skipped: int = 0
     step: str | None = None
+    class_weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

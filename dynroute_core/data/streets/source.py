@@ -23,7 +23,7 @@ SOURCE = DataSource(
     title="generated streets",
     classes=CITYSCAPES,
     splits=("train", "val"),
-    amount=Amount(height=256, width=512, train_images=200, val_images=40),
+    amount=Amount(height=256, width=512, train_images=400, val_images=40),
     amounts={
         "smoke": Amount(height=64, width=128, train_images=4, val_images=3),
         "full": Amount(height=1024, width=2048, train_images=2975, val_images=500),  # as Cityscapes
@@ -33,6 +33,6 @@ SOURCE = DataSource(
     generate=generate_streets,
     unfinished=UNFINISHED,
     fits_memory=True,
-    demo="short",
+    demo_iterations=2000,
     demo_image_share=0.5,
 )
