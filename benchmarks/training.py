@@ -17,9 +17,10 @@ from timing import RESULTS, alternate, finish, machine
 from dynroute_core.cost import cost_table
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.machine import pick_device
-from dynroute_core.train import StepState, TrainConfig, Trainer
+from dynroute_core.train import StepState, Trainer
 from dynroute_suite.report.speed_record import Goal, Measurement
 
 SUBJECTS = {

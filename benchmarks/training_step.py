@@ -29,9 +29,10 @@ from dynroute_core.engine.training import CompiledTrainingStep
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.optimizer import make_optimizer
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.machine import keep_freed_memory
-from dynroute_core.train import TrainConfig, Trainer
+from dynroute_core.train import Trainer
 from dynroute_kernels.cpu import training
 
 CASES = ("camvid", "streets", "published")

@@ -164,7 +164,7 @@ def restore_training(snapshot: Snapshot, network: nn.Module, optimizer: Optimize
         given = {kind: snapshot.tensors.get(start + name) for kind, start in STATE.items()}
         # As the parameter lies in memory: sums in another order would end in other bits.
         state = {kind: torch.empty_like(parameter).copy_(one) for kind, one in given.items() if one is not None}
-        if state and STEPS in snapshot.tensors:
+        if "exp_avg" in state and STEPS in snapshot.tensors:
             state["step"] = snapshot.tensors[STEPS].clone()
         optimizer.state.pop(parameter, None)
         if state:

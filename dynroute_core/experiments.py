@@ -29,11 +29,11 @@ from dynroute_core.profiles import (
     demo,
     first_iterations,
 )
+from dynroute_core.recipe import RecipeName, TrainConfig
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import LARGEST_SIDE, GateKind, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.system.errors import UsageError, suggest
-from dynroute_core.train import RecipeName, TrainConfig
 
 Profile = Literal["smoke", "demo", "full"]
 

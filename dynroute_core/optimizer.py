@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-if TYPE_CHECKING:
-    from dynroute_core.train import TrainConfig
-
-OptimizerName = Literal["sgd", "adamw"]
-ScheduleName = Literal["poly", "cosine"]
+from dynroute_core.recipe import TrainConfig
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of AdamW, its authors'
 AVERAGE = "average"  # the averaged weights, among an optimizer's state
@@ -58,12 +54,34 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             "params": parameters,
             "weight_decay": 0.0 if free else config.weight_decay,
             "lr_factor": config.gate_lr_factor if is_gate else 1.0,
+            "by_sgd": not adamw or (is_gate and config.gates_by_sgd),
         }
         for (is_gate, free), parameters in groups.items()
     ]
-    if adamw:
-        return torch.optim.AdamW(settings, lr=config.lr, betas=BETAS, eps=EPSILON, foreach=True)
-    return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, foreach=True)
+    if not adamw:
+        return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, foreach=True)
+    return AdamW(settings, lr=config.lr, momentum=config.momentum)
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's, of which the groups marked `by_sgd` move by SGD with momentum; one state for both."""
+
+    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> None:
+        super().__init__(groups, lr=lr, betas=BETAS, eps=EPSILON, foreach=True)
+        self.momentum = momentum
+        self._own = [group for group in self.param_groups if not group["by_sgd"]]
+        self._others = None
+        if len(self._own) < len(self.param_groups):
+            others = [group for group in self.param_groups if group["by_sgd"]]
+            self._others = torch.optim.SGD(others, lr=lr, momentum=momentum, foreach=True)
+            self._others.state = self.state
+
+    def step(self) -> None:  # type: ignore[override]
+        everyone, self.param_groups = self.param_groups, self._own
+        super().step()
+        self.param_groups = everyone
+        if self._others is not None:
+            self._others.step()
 
 
 def kept_share(config: TrainConfig, iteration: int) -> float:

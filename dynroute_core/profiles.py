@@ -31,8 +31,8 @@ from typing import NamedTuple
 from dynroute_core.cost import cost_table
 from dynroute_core.data.source import DataSource
 from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import COARSEST_STRIDE, ModelConfig
-from dynroute_core.train import TrainConfig
 
 PUBLISHED_ITERATIONS = 190_000
 PUBLISHED_BATCH = 8

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from torch.optim import Optimizer
 
 from dynroute_core.cell import CellModule
 from dynroute_core.model import Segmenter
-from dynroute_core.optimizer import parameters_of
 from dynroute_core.space import ModelConfig
 from dynroute_kernels.cpu import training as kernels
 
@@ -55,6 +55,16 @@ class Flat:
             norm.num_batches_tracked = flat.counts[index].copy_(norm.num_batches_tracked)
         return flat
 
+    def spans(self, groups: Sequence[dict[str, Any]]) -> kernels.Spans:
+        """Where the groups' parameters lie, with their decay and learning rate."""
+        each = [(group, parameter) for group in groups for parameter in group["params"]]
+        return kernels.Spans(
+            firsts=[self.firsts[parameter] for _, parameter in each],
+            counts=[parameter.numel() for _, parameter in each],
+            decays=[group["weight_decay"] for group, _ in each],
+            rates=[group["lr"] for group, _ in each],
+        )
+
     def view(self, buffer: Tensor, parameter: nn.Parameter) -> Tensor:
         """The parameter's part of a buffer that is laid out like `parameters`."""
         part = buffer[self.firsts[parameter] :][: parameter.numel()]
@@ -71,14 +81,17 @@ class FlatState:
     flat: Flat
     _buffers: dict[str, tuple[Tensor, dict[nn.Parameter, Tensor]]] = field(default_factory=dict)
 
-    def buffer(self, optimizer: Optimizer, kind: str, *, like: Tensor | None = None) -> Tensor:
-        """All tensors of a kind; they begin as in `like`, or as 0. The optimizer's own become views of it, with the
-        values that a checkpoint may have set."""
+    def buffer(
+        self, optimizer: Optimizer, kind: str, groups: Sequence[dict[str, Any]], *, like: Tensor | None = None
+    ) -> Tensor:
+        """All tensors of a kind; they begin as in `like`, or as 0. The optimizer's own of these groups become views of
+        it, with the values that a checkpoint may have set."""
         if kind not in self._buffers:
             new = torch.zeros_like(self.flat.parameters, requires_grad=False)
             self._buffers[kind] = new, {one: self.flat.view(new, one) for one in self.flat.firsts}
         buffer, views = self._buffers[kind]
-        for parameter, own in views.items():
+        for parameter in (one for group in groups for one in group["params"]):
+            own = views[parameter]
             found = optimizer.state[parameter].get(kind)
             if found is None:
                 found = torch.zeros_like(own) if like is None else self.flat.view(like, parameter)
@@ -87,9 +100,10 @@ class FlatState:
         return buffer
 
 
-def count_step(optimizer: Optimizer) -> int:
-    """Counts a step of AdamW where torch's own does, in every parameter's state; gives the number, from 1."""
-    parameters = parameters_of(optimizer)
+def count_step(optimizer: Optimizer, groups: Sequence[dict[str, Any]]) -> int:
+    """Counts a step of AdamW where torch's own does, in the state of every parameter of its groups; gives the number,
+    from 1."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
     before = optimizer.state[parameters[0]].get("step", torch.zeros((), dtype=torch.float32, device="cpu"))
     for parameter in parameters:  # a tensor each: torch counts in place
         optimizer.state[parameter]["step"] = before + 1

@@ -23,11 +23,11 @@ from dynroute_core.distributed import ALONE, Team
 from dynroute_core.engine.flat import Flat, FlatState, aligned, count_step, in_order
 from dynroute_core.model import Routing, Segmenter, check_images
 from dynroute_core.optimizer import AVERAGE
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import FINEST_STRIDE, Cell, ModelConfig, Route
 from dynroute_core.step import Step
 from dynroute_core.system.errors import UsageError
 from dynroute_core.system.machine import say_once
-from dynroute_core.train import TrainConfig
 from dynroute_kernels import BuildError
 from dynroute_kernels.cpu import training as kernels
 
@@ -134,29 +134,27 @@ class CompiledStep:
 
         optimizer: its groups say how, and its state holds momenta or moments, as after a step of its own.
         """
-        groups = [(group, p) for group in optimizer.param_groups for p in group["params"]]
-        spans = kernels.Spans(
-            firsts=[self.flat.firsts[p] for _, p in groups],
-            counts=[p.numel() for _, p in groups],
-            decays=[group["weight_decay"] for group, _ in groups],
-            rates=[group["lr"] for group, _ in groups],
-        )
         scale = min(clip_norm / (float(norm) + 1e-6), 1.0)
-        parameters, first = self.flat.parameters.detach(), groups[0][0]
-        if isinstance(optimizer, torch.optim.AdamW):
-            moments = [self.state.buffer(optimizer, kind) for kind in ("exp_avg", "exp_avg_sq")]
-            betas, epsilon, step = first["betas"], first["eps"], count_step(optimizer)
+        parameters = self.flat.parameters.detach()
+        by_sgd = [group for group in optimizer.param_groups if group["by_sgd"]]
+        if own := [group for group in optimizer.param_groups if not group["by_sgd"]]:
+            moments = [self.state.buffer(optimizer, kind, own) for kind in ("exp_avg", "exp_avg_sq")]
+            step, first = count_step(optimizer, own), own[0]
             kernels.update_adamw(
-                parameters, self.gradient, *moments, spans, step=step, betas=betas, epsilon=epsilon, scale=scale
-            )
-        else:
-            momenta = self.state.buffer(optimizer, "momentum_buffer")
-            kernels.update(parameters, self.gradient, momenta, spans, momentum=first["momentum"], scale=scale)
+                parameters, self.gradient, *moments, self.flat.spans(own),
+                step=step, betas=first["betas"], epsilon=first["eps"], scale=scale,
+            )  # fmt: skip
+        if by_sgd:
+            momenta = self.state.buffer(optimizer, "momentum_buffer", by_sgd)
+            spans, momentum = self.flat.spans(by_sgd), by_sgd[0]["momentum"]
+            kernels.update(parameters, self.gradient, momenta, spans, momentum=momentum, scale=scale)
 
     def average(self, optimizer: Optimizer, keep: float) -> None:
         """Moves the weights' average in the optimizer's state, as `optimizer.average_weights` does."""
         parameters = self.flat.parameters.detach()
-        kernels.average(self.state.buffer(optimizer, AVERAGE, like=parameters), parameters, keep=keep)
+        kernels.average(
+            self.state.buffer(optimizer, AVERAGE, optimizer.param_groups, like=parameters), parameters, keep=keep
+        )
 
     def step_for(self, images: Tensor) -> kernels.TrainingStep:
         """The kernels for batches of this shape, made at its first one."""

@@ -14,7 +14,7 @@ from dynroute_core.data.dataset import Sample
 from dynroute_core.data.labels import IGNORE, ClassSet, label_id_to_train_id
 from dynroute_core.data.streets.generate import render_scene
 from dynroute_core.data.transforms import TrainTransform
-from dynroute_core.train import TrainConfig
+from dynroute_core.recipe import TrainConfig
 from dynroute_suite.figures.examples import mask_address, photo_address, raster_legend, tile
 from dynroute_suite.figures.signs import WIDTH
 from dynroute_suite.figures.style import BLACK, GREY, WIDTH_IN, Picture, figure_style, picture, svg_picture

@@ -17,8 +17,8 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.losses import budget_ramp
 from dynroute_core.model import Segmenter
 from dynroute_core.optimizer import learning_rate
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import OPEN_THRESHOLD, ModelConfig
-from dynroute_core.train import TrainConfig
 from dynroute_suite.figures.style import (
     BLACK,
     BLUE,

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from dynroute_core.data.datasets import DATASETS
 from dynroute_core.data.labels import ClassSet
 from dynroute_core.losses import budget_target
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.runs.record import CurvePoint, Record
-from dynroute_core.train import TrainConfig
 from dynroute_suite.figures.style import (
     BLACK,
     BLUE,

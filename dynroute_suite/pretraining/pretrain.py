@@ -33,6 +33,7 @@ from dynroute_core.experiments import RISKY_RATE, experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.optimizer import make_optimizer
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.runs.record import CHECKPOINT
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, BlockedError, DynrouteError, UsageError
@@ -42,7 +43,6 @@ from dynroute_core.system.machine import pick_device
 from dynroute_core.system.provenance import source_hash
 from dynroute_core.system.signals import Signals
 from dynroute_core.system.strict_json import to_json
-from dynroute_core.train import TrainConfig
 from dynroute_core.weights.files import save_weights
 from dynroute_suite.pretraining.photographs import Labelled, TrainPhotographs, ValPhotographs, collate, open_folder
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import TrainConfig
 from dynroute_core.weights.released_names import load_original, original_name
 
 FOLDER = Path(__file__).parents[1] / "golden"

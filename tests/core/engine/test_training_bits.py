@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dynroute_core.engine.training import CompiledStep
 from dynroute_core.optimizer import make_optimizer
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import TrainConfig
 from dynroute_kernels.cpu import build, training
 from support.sample_models import small_config
 from support.training_steps import apart, batch, compiled, eager, training_model

@@ -13,7 +13,7 @@ from dynroute_core.engine.training import CompiledStep
 from dynroute_core.losses import segmentation_loss
 from dynroute_core.model import Segmenter
 from dynroute_core.optimizer import average_weights, make_optimizer
-from dynroute_core.train import TrainConfig
+from dynroute_core.recipe import TrainConfig
 from dynroute_kernels.cpu import build, training
 from support.sample_models import small_config
 from support.training_steps import apart, batch, training_model
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.skipif(
 
 SGD = TrainConfig(lr=0.02, gate_lr_factor=2.5, weight_decay=0.01)
 ADAMW = replace(SGD, optimizer="adamw", lr=0.002, average=0.9)
-RECIPES = {"sgd": SGD, "adamw": ADAMW}
+RECIPES = {"sgd": SGD, "adamw": ADAMW, "gates by sgd": replace(ADAMW, gates_by_sgd=True)}
 CONFIG = small_config(layers=3)
 # Rounding of float64, amplified by a few steps of training: each multiplies it by about ten. AdamW divides a gradient
 # by its own size, so where little but rounding is left of one, that moves its weight, too.
-TRAJECTORY = {"sgd": 1e-9, "adamw": 1e-6}
+TRAJECTORY = {"sgd": 1e-9, "adamw": 1e-6, "gates by sgd": 1e-6}
 
 
 class EagerTraining:

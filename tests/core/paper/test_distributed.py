@@ -25,8 +25,9 @@ from dynroute_core.evaluate import EvaluateConfig, Evaluation, collected, evalua
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.system.errors import UsageError
-from dynroute_core.train import StepState, TrainConfig, Trainer, precise_batch_norm
+from dynroute_core.train import StepState, Trainer, precise_batch_norm
 from support.sample_models import images, mixed_model, small_config
 from support.two_processes import Together, two_processes
 

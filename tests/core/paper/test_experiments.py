@@ -18,17 +18,18 @@ from dynroute_core.experiments import (
     DataConfig,
     Experiment,
     Profile,
+    Start,
     experiment,
     fitting_lr,
     rate_warning,
     with_settings,
 )
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import SMOKE, budget_macs, demo
+from dynroute_core.profiles import SHORT, SMOKE, budget_macs, demo
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import ModelConfig
 from dynroute_core.static_routes import STATIC, static_model
 from dynroute_core.system.errors import UsageError
-from dynroute_core.train import TrainConfig
 
 # row: layers, gate, λ, μ, iterations, lr, drop path, gate lr ×, ImageNet weights
 TABLE = {
@@ -141,11 +142,12 @@ def test_the_published_constant_is_the_share_of_l16_at_768():
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("profile", ["demo", "smoke"])
 @pytest.mark.parametrize("row", TABLE)
-def test_the_rules_of_the_small_profiles(row, profile, data):
-    made, published = experiment(row, profile=profile, data=data, seed=3), ROWS[row]
+def test_the_published_recipe_at_the_small_profiles(row, profile, data):
+    made, published = experiment(row, profile=profile, data=data, seed=3, recipe="published"), ROWS[row]
     by = SMOKE if profile == "smoke" else demo(DATASETS[data])
     train = made.train
     assert (made.row, made.profile, made.seed, made.data.name) == (row, profile, 3, data)
+    assert train.recipe == "published" and made.start is None
     assert train.iterations == round(by.iterations * (560 / 190 if row == "dynamic-raw-long" else 1))
     assert train.lr == pytest.approx(published.train.lr * by.batch / 8 * by.lr_factor, rel=1e-12)
     assert train.warmup_iterations == max(round(by.warmup_share * train.iterations), 1)
@@ -173,14 +175,60 @@ def test_the_rules_of_the_small_profiles(row, profile, data):
         assert train.budget_macs is None
     # What no profile touches:
     untouched = ("gate_lr_factor", "momentum", "weight_decay", "poly_power", "warmup_factor", "clip_norm", "drop_path")
-    for name in (*untouched, "amp", "channels_last", "deterministic"):
+    ours = ("optimizer", "schedule", "average", "class_weights")
+    for name in (*untouched, *ours, "amp", "channels_last", "deterministic"):
         assert getattr(train, name) == getattr(published.train, name), name
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("row", TABLE)
+def test_the_short_recipe_at_demo(row, data):
+    made, published, by = experiment(row, data=data), ROWS[row], demo(DATASETS[data])
+    control = experiment(row, data=data, recipe="published")
+    assert (made.model, made.evaluate, made.data) == (control.model, control.evaluate, control.data)
+    train, height, width = made.train, *(round(by.image_share * side) for side in (made.data.height, made.data.width))
+    whole = control.train.iterations
+    assert train.recipe == "short" and train.schedule == "cosine" and train.class_weights
+    assert (train.average, train.batch) == (SHORT.average, by.batch)
+    # Whole images, padded to what the network takes.
+    assert (train.crop_height, train.crop_width) == (-(-height // 32) * 32, -(-width // 32) * 32)
+    assert train.scales == tuple(round(share * height) for share in SHORT.scales)
+    if row not in (*BUDGET_ROWS, *COMMON_ROWS):
+        assert (made.start, train.budget, train.iterations) == (None, None, whole)
+        assert (train.optimizer, train.lr, train.weight_decay) == ("adamw", SHORT.lr, SHORT.weight_decay)
+        return
+    # Two phases, together as long as one.
+    assert made.start == Start(row="dynamic-raw", gate="small", iterations=round(SHORT.first_share * whole))
+    assert made.start.iterations + train.iterations == whole
+    assert (train.optimizer, train.lr, train.weight_decay) == ("sgd", SHORT.second_lr, published.train.weight_decay)
+    if row in COMMON_ROWS:
+        assert train.budget is train.budget_macs is None
+        return
+    budget = published.train.budget
+    assert train.budget == Budget(
+        weight=SHORT.budget_factor * budget.weight, target=budget.target, start=0, ramp=0, descent=SHORT.descent
+    )
+    own = cost_table(made.model, height=train.crop_height, width=train.crop_width, accounting="paper")
+    assert train.budget_macs == pytest.approx(26300 / 26892 * own.all_open_expected, rel=1e-12)
+
+
+def test_a_recipe_is_chosen_by_its_name():
+    """It sets everything that belongs to it, and what is set beside it stays set."""
+    control = with_settings(experiment("dynamic-c"), {"train.recipe": "published", "train.lr": "0.01"})
+    own = experiment("dynamic-c", recipe="published")
+    assert control == replace(own, train=replace(own.train, lr=0.01))
+    assert with_settings(control, {"train.recipe": "short"}) == experiment("dynamic-c")
+    assert experiment("dynamic-c", profile="smoke").train.recipe == "published"
+    with pytest.raises(UsageError, match="full is the published recipe to the letter"):
+        experiment("dynamic-c", profile="full", recipe="short")
+    with pytest.raises(UsageError, match="unknown recipe 'shot'. Did you mean 'short'"):
+        with_settings(experiment("dynamic-c"), {"train.recipe": "shot"})
 
 
 def test_rows_of_a_profile_share_everything_but_their_own_facts():
     """No row is tuned alone."""
     for profile, data in (("demo", "streets"), ("demo", "camvid"), ("smoke", "streets")):
-        made = [experiment(row, profile=profile, data=data) for row in TABLE]
+        made = [experiment(row, profile=profile, data=data, recipe="published") for row in TABLE]
         own = {"iterations", "lr", "warmup_iterations", "drop_path", "gate_lr_factor", "budget", "budget_macs"}
         for field in fields(TrainConfig):
             if field.name not in own:
@@ -194,7 +242,7 @@ def test_sizes_and_defaults():
     assert sizes == {"streets": (256, 512), "camvid": (360, 480), "cityscapes": (1024, 2048)}
     smoke = experiment("dynamic-c", profile="smoke")
     assert (smoke.data.height, smoke.data.width, smoke.data.train_images, smoke.data.val_images) == (64, 128, 4, 3)
-    assert experiment("dynamic-raw-long").train.iterations == 1768
+    assert experiment("dynamic-raw-long").train.iterations == round(demo(DATASETS["streets"]).iterations * 560 / 190)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -322,7 +370,7 @@ def test_unknown_settings_suggest_the_nearest(key, message):
 def test_the_budgets_denominator_follows_model_and_crop(profile, data):
     chosen = experiment("dynamic-c", profile=profile, data=data)
     for settings in (
-        {"model.channels": "16"},
+        {"model.channels": "12"},
         {"model.layers": "5"},
         {"train.crop_height": "96"},
         {"train.crop_width": "160", "model.operations": '["conv_3x3_basic"]'},

@@ -15,8 +15,9 @@ from dynroute_core.losses import Budget, budget_loss, segmentation_loss
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import LONGEST_SKIP, NonFiniteLossError
 from dynroute_core.optimizer import learning_rate, make_optimizer
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.system.errors import BlockedError, UsageError
-from dynroute_core.train import TrainConfig, Trainer, precise_batch_norm
+from dynroute_core.train import Trainer, precise_batch_norm
 from support.sample_models import images, small_config
 
 CONFIG = TrainConfig(

@@ -13,8 +13,9 @@ from dynroute_core.checkpoint import load_snapshot, save_snapshot
 from dynroute_core.experiments import experiment, with_settings
 from dynroute_core.losses import Budget, segmentation_loss
 from dynroute_core.model import Segmenter
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.system.errors import UsageError
-from dynroute_core.train import StepState, TrainConfig, Trainer
+from dynroute_core.train import StepState, Trainer
 from support.sample_models import images, small_config
 
 CONFIG = TrainConfig(

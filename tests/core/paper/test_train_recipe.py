@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from dynroute_core.model import Segmenter
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import INITIAL
-from dynroute_core.train import TrainConfig, Trainer
+from dynroute_core.train import Trainer
 from dynroute_core.weights.released_names import original_name
 from support.golden_files import (
     TRAIN_FILES,

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from dynroute_core.losses import Budget
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.runs.record import Record
 from dynroute_core.space import ModelConfig
-from dynroute_core.train import TrainConfig
 from dynroute_suite.figures.run import class_iou_figure, cost_figure, curve_figure
 from dynroute_suite.report.numbers import significant
 from support.pictures import NASTY, words
