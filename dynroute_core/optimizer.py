@@ -96,7 +96,7 @@ def average_weights(optimizer: Optimizer, keep: float) -> None:
     for parameter in parameters:
         if AVERAGE not in optimizer.state[parameter]:
             optimizer.state[parameter][AVERAGE] = parameter.detach().clone()
-    torch._foreach_lerp_([optimizer.state[p][AVERAGE] for p in parameters], parameters, 1 - keep)
+    torch._foreach_lerp_([optimizer.state[p][AVERAGE] for p in parameters], [p.detach() for p in parameters], 1 - keep)
 
 
 @torch.no_grad()

@@ -138,10 +138,10 @@ class CompiledStep:
         parameters = self.flat.parameters.detach()
         by_sgd = [group for group in optimizer.param_groups if group["by_sgd"]]
         if own := [group for group in optimizer.param_groups if not group["by_sgd"]]:
-            moments = [self.state.buffer(optimizer, kind, own) for kind in ("exp_avg", "exp_avg_sq")]
+            one, two = (self.state.buffer(optimizer, kind, own) for kind in ("exp_avg", "exp_avg_sq"))
             step, first = count_step(optimizer, own), own[0]
             kernels.update_adamw(
-                parameters, self.gradient, *moments, self.flat.spans(own),
+                parameters, self.gradient, one, two, self.flat.spans(own),
                 step=step, betas=first["betas"], epsilon=first["eps"], scale=scale,
             )  # fmt: skip
         if by_sgd:

@@ -12,8 +12,13 @@ from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.folders import run_folder
 
 # What phase one has of its own; everything else that was set for the run is set for it, too.
-ITS_OWN = ("model.gate", "model.paths", "train.iterations", "train.optimizer", "train.lr", "train.weight_decay")
-ITS_OWN += ("train.warmup_iterations", "train.budget", "train.budget_macs", "evaluate.route")
+ITS_OWN = (
+    "model.gate",
+    "model.paths",
+    *(f"train.{name}" for name in ("iterations", "optimizer", "lr", "weight_decay", "warmup_iterations")),
+    *(f"train.{name}" for name in ("gates_by_sgd", "gate_lr_factor", "budget", "budget_macs")),
+    "evaluate.route",
+)
 
 
 def phase_one(chosen: Experiment) -> Experiment:

@@ -221,7 +221,7 @@ def test_a_recipe_is_chosen_by_its_name():
     assert experiment("dynamic-c", profile="smoke").train.recipe == "published"
     with pytest.raises(UsageError, match="full is the published recipe to the letter"):
         experiment("dynamic-c", profile="full", recipe="short")
-    with pytest.raises(UsageError, match="unknown recipe 'shot'. Did you mean 'short'"):
+    with pytest.raises(UsageError, match=r"unknown recipe 'shot'\. Did you mean 'short'"):
         with_settings(experiment("dynamic-c"), {"train.recipe": "shot"})
 
 
