@@ -16,6 +16,7 @@ import msgspec
 
 from dynroute_core.checkpoint import Weights
 from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.source import Scenes
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
 from dynroute_core.profiles import (
@@ -56,13 +57,17 @@ class DataConfig:
     train_images: int = 0  # how many are used, spread over the split, 0 for all; so many streets are generated
     val_images: int = 0  # likewise
     generator_seed: int = 2020  # of generated streets
+    # Of generated streets: near ones show few large objects, far ones many small ones, mixed are half of each.
+    scenes: Scenes = "ordinary"
     # Processes that prepare batches; 0 where training itself fills the cores: on two, two workers made a step four
     # times as long.
     workers: int = 4
     cache: bool = False  # whether decoded images are kept in memory, where they fit
 
     def __post_init__(self) -> None:
-        find_dataset(self.name)
+        allowed = find_dataset(self.name).scenes
+        if self.scenes not in allowed:
+            raise ValueError(f"data.scenes={self.scenes}: {self.name} has {', '.join(allowed)} alone; give that")
         for name, least in (("height", 1), ("width", 1), ("train_images", 0), ("val_images", 0), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: give a whole number of at least {least}")

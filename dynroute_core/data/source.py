@@ -21,11 +21,14 @@ class Amount:
     val_images: int = 0
 
 
+Scenes = Literal["ordinary", "near", "far", "mixed"]
+
+
 class Generate(Protocol):
     """Makes so many images below `root` and returns it; leaves a whole set as it is. progress: a bar on stderr."""
 
     def __call__(
-        self, root: Path, *, train: int, val: int, height: int, width: int, seed: int, progress: bool
+        self, root: Path, *, train: int, val: int, height: int, width: int, seed: int, scenes: Scenes, progress: bool
     ) -> Path: ...
 
 
@@ -43,6 +46,7 @@ class DataSource:
     fits_memory: bool  # when it is decoded
     demo_iterations: int  # of the demo profile: minutes on two cores
     demo_image_share: float  # of the image height: what the demo profile shows
+    scenes: tuple[Scenes, ...] = ("ordinary",)  # the kinds there are
     generate: Generate | None = None  # makes it where it is missing; None for data that a folder is given for
     unfinished: str = ""  # file that a set being made has
     amounts: Mapping[str, Amount] = field(default_factory=dict)  # of generated data: by profile, where it is another

@@ -82,6 +82,8 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
     if train < 1 or val < 1:
         raise UsageError(f"{source.title}: set data.train_images and data.val_images to at least 1.")
     name = f"{config.name}-{config.height}x{config.width}-{train}+{val}-seed{config.generator_seed}"
+    if config.scenes != "ordinary":
+        name += f"-{config.scenes}"
     folder = given or Path("data") / name
     try:
         return source.generate(
@@ -91,6 +93,7 @@ def find_data(config: DataConfig, given: Path | None, *, progress: bool = False)
             height=config.height,
             width=config.width,
             seed=config.generator_seed,
+            scenes=config.scenes,
             progress=progress,
         ).resolve()
     except (OSError, BlockedError) as error:

@@ -13,6 +13,7 @@ from PIL import Image
 from dynroute_core.data.dataset import Sample
 from dynroute_core.data.labels import IGNORE, ClassSet, label_id_to_train_id
 from dynroute_core.data.streets.generate import render_scene
+from dynroute_core.data.streets.layout import Kind
 from dynroute_core.data.transforms import TrainTransform
 from dynroute_core.recipe import TrainConfig
 from dynroute_suite.figures.examples import mask_address, photo_address, raster_legend, tile
@@ -44,10 +45,10 @@ class PixelCounts:
         return self.pixels / max(int(self.pixels.sum()), 1)
 
 
-def street(seed: int, index: int, *, height: int, width: int) -> Sample:
+def street(seed: int, index: int, *, height: int, width: int, kind: Kind = "ordinary") -> Sample:
     """One generated scene as a sample; raises as `render_scene`."""
-    scene = render_scene(seed, index, height=height, width=width)
-    return Sample(f"street {seed}.{index}", scene.image, label_id_to_train_id[scene.label_ids])
+    scene = render_scene(seed, index, height=height, width=width, kind=kind)
+    return Sample(f"{kind} street {seed}.{index}", scene.image, label_id_to_train_id[scene.label_ids])
 
 
 def count_pixels(samples: Iterable[Sample], classes: ClassSet) -> PixelCounts:

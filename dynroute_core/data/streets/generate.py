@@ -23,6 +23,8 @@ import cv2
 from tqdm import tqdm
 
 from dynroute_core.data.labels import CITYSCAPES_LABELS
+from dynroute_core.data.source import Scenes
+from dynroute_core.data.streets.layout import VAL_OFFSET, Kind, Place, places
 from dynroute_core.data.streets.png import encode_png
 from dynroute_core.data.streets.scene import Scene, render
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -35,33 +37,16 @@ __all__ = ["GENERATOR_VERSION", "UNFINISHED", "Scene", "generate_streets", "rend
 GENERATOR_VERSION = 1
 """Raised whenever a scene's pixels change, so that an old set is never mistaken for a new one."""
 
-VAL_OFFSET = 1 << 20
-"""Scene index of the first validation scene: the training set can grow without touching validation."""
-
 MIN_SIDE = 16
 MANIFEST = "streets.json"
 UNFINISHED = "streets.unfinished.json"
-_FRAME = 19
-_CITIES = {
-    "train": (
-        "alderbruck",
-        "birkenau",
-        "cordelle",
-        "dunmarsh",
-        "eschwald",
-        "fennick",
-        "garlow",
-        "hollenried",
-    ),
-    "val": ("ivenstadt", "jarnby", "kestrel"),
-}
 _PALETTE = [(0, 0, 0)] * 256
 for _label in CITYSCAPES_LABELS:
     if 0 <= _label.label_id < 256:
         _PALETTE[_label.label_id] = _label.color
 
-Job = tuple[str, str, int, int, int, int]
-"""root, stem below a split ("train/city/city_000000_000019"), seed, scene index, height, width."""
+Job = tuple[str, Place, int, int, int]
+"""root, place, seed, height, width."""
 
 
 def _check_size(height: int, width: int) -> None:
@@ -77,8 +62,8 @@ def _check_size(height: int, width: int) -> None:
         )
 
 
-def render_scene(seed: int, index: int, *, height: int, width: int) -> Scene:
-    """Scene number `index` (>= 0) of the series `seed` (>= 0).
+def render_scene(seed: int, index: int, *, height: int, width: int, kind: Kind = "ordinary") -> Scene:
+    """Scene number `index` (>= 0) of the series `seed` (>= 0) and the kind.
 
     Returns image H×W×3 uint8 BGR, label_ids H×W uint8, instance_ids H×W uint16 (label id × 1000 + number for
     classes with instances, else the label id) and polygons. Raises UsageError for a negative seed or index or
@@ -87,7 +72,7 @@ def render_scene(seed: int, index: int, *, height: int, width: int) -> Scene:
     _check_size(height, width)
     if seed < 0 or index < 0:
         raise UsageError(f"seed is {seed} and index {index}; neither may be negative; give numbers >= 0")
-    return render(seed, index, height, width)
+    return render(seed, index, height, width, kind)
 
 
 def _files(root: Path, stem: str) -> dict[str, Path]:
@@ -99,15 +84,6 @@ def _files(root: Path, stem: str) -> dict[str, Path]:
     }
     paths["leftImg8bit"] = image.with_name(f"{image.name}_leftImg8bit.png")
     return paths
-
-
-def _stems(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """File stem and scene index of every scene of a set."""
-    for split, first in (("train", 0), ("val", VAL_OFFSET)):
-        cities = _CITIES[split]
-        for number in range(counts[split]):
-            city, sequence = cities[number % len(cities)], number // len(cities)
-            yield f"{split}/{city}/{city}_{sequence:06d}_{_FRAME:06d}", first + number
 
 
 def _contents(scene: Scene) -> dict[str, bytes]:
@@ -125,9 +101,9 @@ def _contents(scene: Scene) -> dict[str, bytes]:
 
 def _make(job: Job) -> None:
     """Render one scene and write those of its files that are missing."""
-    root, stem, seed, index, height, width = job
-    contents = _contents(render(seed, index, height, width))
-    for kind, path in _files(Path(root), stem).items():
+    root, place, seed, height, width = job
+    contents = _contents(render(seed, place.index, height, width, place.kind))
+    for kind, path in _files(Path(root), place.stem).items():
         if not path.exists():
             write_whole(path, contents[kind], settle=False)
 
@@ -250,14 +226,16 @@ def generate_streets(
     height: int,
     width: int,
     seed: int,
+    scenes: Scenes = "ordinary",
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a set of street scenes in Cityscapes' layout below `root` and return `root`.
 
-    train, val: number of scenes of each split; height, width: pixels, at least 16; seed: >= 0; workers:
-    processes, None for as many as pay off, at most one per usable core (a script that starts several needs the usual
-    `if __name__ == "__main__"` guard); progress: a bar on stderr. The bytes do not depend on `workers`.
+    train, val: number of scenes of each split; height, width: pixels, at least 16; seed: >= 0; scenes:
+    their kind, mixed for near and far ones in turn; workers: processes, None for as many as pay off, at most one per
+    usable core (a script that starts several needs the usual `if __name__ == "__main__"` guard); progress: a bar on
+    stderr. The bytes do not depend on `workers`.
 
     A complete set with the same parameters is left as it is; an interrupted one is completed, and one that another
     process is at work on is waited for. The manifest streets.json is written last. Raises UsageError for bad parameters
@@ -276,31 +254,31 @@ def generate_streets(
         "generator": "streets", "version": GENERATOR_VERSION, "seed": seed, "height": height, "width": width,
         "train": train, "val": val,
     }  # fmt: skip
+    if scenes != "ordinary":  # whose sets are older than the other kinds, and stay whole
+        plan["scenes"] = scenes
     _claim(root, plan)
-    stems = list(_stems({"train": train, "val": val}))
-    if not _is_whole(root, stems):
+    wanted = list(places(scenes, train=train, val=val))
+    if not _is_whole(root, wanted):
         with locked(root, wait=True):
-            _complete(root, plan, stems, workers, progress)
+            _complete(root, plan, wanted, workers, progress)
             (root / LOCK).unlink(missing_ok=True)  # whoever waits for it finds a complete set
     return root
 
 
-def _is_whole(root: Path, stems: list[tuple[str, int]]) -> bool:
+def _is_whole(root: Path, wanted: list[Place]) -> bool:
     if not (root / MANIFEST).exists() or (root / UNFINISHED).exists():
         return False
-    return all(path.exists() for stem, _ in stems for path in _files(root, stem).values())
+    return all(path.exists() for place in wanted for path in _files(root, place.stem).values())
 
 
-def _complete(
-    root: Path, plan: dict[str, object], stems: list[tuple[str, int]], workers: int | None, progress: bool
-) -> None:
+def _complete(root: Path, plan: dict[str, object], wanted: list[Place], workers: int | None, progress: bool) -> None:
     """Make what is missing: after waiting for another process, often nothing."""
     manifest, unfinished = root / MANIFEST, root / UNFINISHED
     seed, height, width = (int(str(plan[name])) for name in ("seed", "height", "width"))
     jobs: list[Job] = [
-        (str(root), stem, seed, index, height, width)
-        for stem, index in stems
-        if not all(path.exists() for path in _files(root, stem).values())
+        (str(root), place, seed, height, width)
+        for place in wanted
+        if not all(path.exists() for path in _files(root, place.stem).values())
     ]
     text = (json.dumps(plan, indent=2) + "\n").encode()
     remove_stale(root)
@@ -308,7 +286,7 @@ def _complete(
         if not manifest.exists():
             write_whole(unfinished, text)
         _run_jobs(jobs, _worker_count(workers, len(jobs), height * width), progress)
-        for folder in sorted({path.parent for stem, _ in stems for path in _files(root, stem).values()}):
+        for folder in sorted({path.parent for place in wanted for path in _files(root, place.stem).values()}):
             sync_folder(folder)  # before the manifest, which speaks for what is in them
         write_whole(manifest, text)
     unfinished.unlink(missing_ok=True)

@@ -5,12 +5,14 @@ Leaves out the objects on the street.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import sqrt
 
 from dynroute_core.data.streets.canvas import Camera, Colour, Light, Point3
 from dynroute_core.data.streets.dice import Dice
 from dynroute_core.data.streets.finish import Lens
+from dynroute_core.data.streets.layout import Kind
 from dynroute_core.data.streets.paint.ground import Road, Side
 
 Lane = tuple[float, int]
@@ -19,8 +21,10 @@ Lane = tuple[float, int]
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """A scene's frame. drama: "normal", "open" (nothing near), "close" (something fills the picture)."""
+    """A scene's frame. drama, of ordinary scenes: "normal", "open" (nothing near), "close" (something fills the
+    picture)."""
 
+    kind: Kind
     style: str
     drama: str
     camera: Camera
@@ -34,7 +38,11 @@ class ScenePlan:
     busy: float
 
 
-STYLES = (("avenue", 2.2), ("street", 3.0), ("lane", 1.4), ("suburb", 2.8), ("country", 1.5), ("tram", 1.4))
+STYLES: Mapping[Kind, tuple[tuple[str, float], ...]] = {
+    "ordinary": (("avenue", 2.2), ("street", 3.0), ("lane", 1.4), ("suburb", 2.8), ("country", 1.5), ("tram", 1.4)),
+    "near": (("avenue", 0.8), ("street", 3.0), ("lane", 2.2), ("suburb", 2.8), ("country", 1.2), ("tram", 1.6)),
+    "far": (("avenue", 3.6), ("street", 2.6), ("suburb", 2.2), ("country", 0.8), ("tram", 2.6)),
+}
 DRAMAS = (("normal", 4.0), ("open", 2.2), ("close", 3.8))
 
 
@@ -162,13 +170,16 @@ def plan_lens(tint: Colour, dice: Dice) -> Lens:
     return Lens(dice.between(2, 7), int(dice.chance(0.25)), dice.between(4, 24), (b, g, r), dice.between(-6, 6))
 
 
-def make_plan(height: int, width: int, dice: Dice) -> ScenePlan:
+def make_plan(height: int, width: int, dice: Dice, kind: Kind) -> ScenePlan:
     """Draw the frame of a scene for a picture of the given size."""
-    style, drama = dice.weighted(STYLES), dice.weighted(DRAMAS)
+    style, drama = dice.weighted(STYLES[kind]), dice.weighted(DRAMAS)
     camera = plan_camera(height, width, style, dice.child())
+    if kind == "far":
+        # from a bridge or a mast: at a driver's height the near ones would hide the many behind them
+        camera = replace(camera, height=dice.uniform(3.6, 6.0), horizon=2 * height * dice.uniform(0.24, 0.38))
     light, clouds, tint = plan_light(dice.child())
     road, lanes, parked = plan_road(style, drama, dice.child())
     busy = dice.uniform(0.15, 0.5) if drama == "open" else dice.uniform(0.4, 1.0)
     base = "terrain" if style in ("suburb", "country") or dice.chance(0.25) else "sidewalk"
     lens = plan_lens(tint, dice.child())
-    return ScenePlan(style, drama, camera, light, lens, road, lanes, parked, clouds, base, busy)
+    return ScenePlan(kind, style, drama, camera, light, lens, road, lanes, parked, clouds, base, busy)

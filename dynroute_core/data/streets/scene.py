@@ -6,6 +6,7 @@ lines the street, then what stands on it. Leaves out how each thing looks.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,16 @@ import numpy.typing as npt
 from dynroute_core.data.streets.canvas import GLASS, SMOOTH, Canvas, Colour, Point, scaled
 from dynroute_core.data.streets.dice import Dice
 from dynroute_core.data.streets.finish import finish
+from dynroute_core.data.streets.layout import Kind
 from dynroute_core.data.streets.paint.ground import haze_ground, paint_ground, paint_markings, paint_sky, paint_skyline
 from dynroute_core.data.streets.place.close_up import place_close_up
+from dynroute_core.data.streets.place.far import place_far
 from dynroute_core.data.streets.place.frontage import cast_shadows, place_frontage
+from dynroute_core.data.streets.place.near import place_near
 from dynroute_core.data.streets.place.pavements import place_furniture, place_people
 from dynroute_core.data.streets.place.stage import Stage
 from dynroute_core.data.streets.place.traffic import place_parked, place_parked_cycles, place_riders, place_traffic
-from dynroute_core.data.streets.plan import make_plan
+from dynroute_core.data.streets.plan import ScenePlan, make_plan
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,14 @@ class Scene:
     polygons: list[tuple[str, list[list[int]]]]
 
 
-def render(seed: int, index: int, height: int, width: int) -> Scene:
-    """Scene number `index` of the series `seed` at the given size in pixels."""
-    dice = Dice(seed, index)
-    plan = make_plan(height, width, dice.child())
+def render(seed: int, index: int, height: int, width: int, kind: Kind = "ordinary") -> Scene:
+    """Scene number `index` of the series `seed` and the kind at the given size in pixels."""
+    dice = Dice(seed, index, *_KEYS[kind])
+    plan = make_plan(height, width, dice.child(), kind)
     canvas = Canvas(height, width, plan.camera, plan.light)
-    stage = Stage(plan, dice.child(), {"normal": 1.5, "open": 16.0, "close": 6.0}[plan.drama])
+    stage = Stage(plan, dice.child(), _clear(plan))
     fronts = place_frontage(stage)
-    if plan.drama == "close":
-        place_close_up(stage)
-    place_parked(stage)
-    place_traffic(stage)
-    place_riders(stage)
-    place_furniture(stage)
-    place_people(stage)
-    place_parked_cycles(stage)
+    _PLACERS[kind](stage)
     paint_sky(canvas, plan.clouds, dice.child())
     paint_ground(canvas, plan.road, plan.base)
     paint_markings(canvas, plan.road, dice.child())
@@ -60,10 +57,37 @@ def render(seed: int, index: int, height: int, width: int) -> Scene:
     haze_ground(canvas)
     paint_skyline(canvas, 0.3 if plan.style in ("country", "suburb") else 0.7, dice.child())
     stage.paint(canvas)
-    paint_own_car(canvas, dice.child())
+    if kind != "far":  # whose camera is on no car
+        paint_own_car(canvas, dice.child())
     sides = (plan.road.left.front, plan.road.right.front)
     image = finish(canvas, plan.lens, sides, dice.child())
     return Scene(image, canvas.label_ids, canvas.instance_ids, canvas.polygons)
+
+
+def _clear(plan: ScenePlan) -> float:
+    """The distance in metres before which nothing is placed at random."""
+    if plan.kind == "ordinary":
+        return {"normal": 1.5, "open": 16.0, "close": 6.0}[plan.drama]
+    return {"near": 3.0, "far": 13.0}[plan.kind]
+
+
+def _place_ordinary(stage: Stage) -> None:
+    if stage.plan.drama == "close":
+        place_close_up(stage)
+    place_parked(stage)
+    place_traffic(stage)
+    place_riders(stage)
+    place_furniture(stage)
+    place_people(stage)
+    place_parked_cycles(stage)
+
+
+_PLACERS: Mapping[Kind, Callable[[Stage], None]] = {
+    "ordinary": _place_ordinary,
+    "near": place_near,
+    "far": place_far,
+}
+_KEYS: Mapping[Kind, tuple[int, ...]] = {"ordinary": (), "near": (1,), "far": (2,)}
 
 
 def paint_own_car(canvas: Canvas, dice: Dice) -> None:

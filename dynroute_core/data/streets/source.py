@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from dynroute_core.data.cityscapes import cityscapes
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import CITYSCAPES
-from dynroute_core.data.source import Amount, DataSource
+from dynroute_core.data.source import Amount, DataSource, Scenes
 from dynroute_core.data.streets.generate import UNFINISHED, generate_streets
 
 HOW_TO_GET = "Streets are generated: remove the folder, or empty it, and run the same command again."
@@ -30,6 +31,7 @@ SOURCE = DataSource(
     },
     read=streets,
     how_to_get=HOW_TO_GET,
+    scenes=get_args(Scenes),
     generate=generate_streets,
     unfinished=UNFINISHED,
     fits_memory=True,

@@ -1,9 +1,10 @@
-"""What the book's pages on gates and data include. From code and committed records; two street scenes are drawn."""
+"""What the book's pages on gates and data include. From code and committed records; a few street scenes are drawn."""
 
 from __future__ import annotations
 
 from dynroute_core.data.datasets import DATASETS
 from dynroute_core.data.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABELS, IGNORE
+from dynroute_core.data.streets.layout import Kind
 from dynroute_core.experiments import experiment
 from dynroute_core.space import ModelConfig
 from dynroute_suite.figures.data import sample_figure, street
@@ -14,7 +15,8 @@ from dynroute_suite.report.routed_runs import NO_RUNS
 from dynroute_suite.report.space_tables import HEIGHT, WIDTH
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
-SCENES = ((0, 0), (0, 1))  # seed and index of the streets shown
+SCENES: tuple[tuple[int, Kind], ...] = ((0, "ordinary"), (1, "ordinary"), (2, "near"), (4, "far"))
+"""Index and kind of the streets shown, of seed 0."""
 SCENE_HEIGHT, SCENE_WIDTH = 256, 512
 
 
@@ -40,8 +42,8 @@ def gates_factors(results: Results) -> str:
 
 
 def data_streets() -> str:
-    """Two generated scenes beside their truth, drawn anew at each build from their seed."""
-    scenes = [street(seed, index, height=SCENE_HEIGHT, width=SCENE_WIDTH) for seed, index in SCENES]
+    """A few generated scenes beside their truth, drawn anew at each build from their seed."""
+    scenes = [street(0, index, height=SCENE_HEIGHT, width=SCENE_WIDTH, kind=kind) for index, kind in SCENES]
     return sample_figure(scenes, CITYSCAPES, title="Generated streets").html
 
 

@@ -68,6 +68,11 @@ class Road:
     def side(self, sign: int) -> Side:
         return self.left if sign < 0 else self.right
 
+    def ground(self, x: float) -> float:
+        """The height of the ground at `x`: a paved side lies a kerb above the carriageway."""
+        side = self.side(-1 if x < 0 else 1)
+        return KERB if side.paved and abs(x) > side.kerb else 0.0
+
 
 def nearest(canvas: Canvas) -> float:
     """z of the ground at the picture's lower edge, a little before it."""

@@ -94,16 +94,19 @@ def _row_of_trees(stage: Stage, sign: int, base: float) -> None:
         z += step * dice.uniform(0.8, 1.3)
 
 
+def pavement(stage: Stage, sign: int) -> tuple[float, float]:
+    """A place for people on the pavement of a side, as x and the ground's height."""
+    side = stage.plan.road.side(sign)
+    inner = side.kerb + side.strip + 0.3
+    return sign * stage.dice.uniform(inner, max(inner + 0.2, side.front - 0.5)), KERB if side.paved else 0.0
+
+
 def place_people(stage: Stage) -> None:
     """People on the pavements, a few on the road, at times a dog or a pushchair."""
     plan, dice = stage.plan, stage.dice
     crowd = {"avenue": 9, "street": 9, "lane": 6, "suburb": 4, "country": 1, "tram": 10}[plan.style]
     for _ in range(dice.between(0, 1 + int(crowd * plan.busy))):
-        sign = dice.pick((-1, 1))
-        side = plan.road.side(sign)
-        base = KERB if side.paved else 0.0
-        inner = side.kerb + side.strip + 0.3
-        x = sign * dice.uniform(inner, max(inner + 0.2, side.front - 0.5))
+        x, base = pavement(stage, dice.pick((-1, 1)))
         z = stage.clear + 1 / dice.uniform(1 / 55, 1 / 3.5)
         for _ in range(1 + dice.chance(0.35)):
             _place(stage, partial(paint_person, x=x, z=z, base=base), x, z, 0.3)

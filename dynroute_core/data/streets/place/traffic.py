@@ -42,8 +42,11 @@ def place_vehicle(stage: Stage, kind: str, x: float, z: float, heading: tuple[fl
     return True
 
 
-def place_cycle(stage: Stage, x: float, z: float, base: float, slim: float, motor: bool, ridden: bool) -> None:
-    """A bicycle or motorcycle, with its rider if `ridden`."""
+def place_cycle(
+    stage: Stage, x: float, z: float, base: float, slim: float, motor: bool, ridden: bool, *, advance: float = 0.0
+) -> None:
+    """A bicycle or motorcycle, with its rider if `ridden`. advance: by how many metres its turn in painting is nearer
+    than it stands."""
     flip = stage.dice.chance(0.5)
 
     def paint(canvas: Canvas, *, dice: Dice) -> None:
@@ -52,7 +55,7 @@ def place_cycle(stage: Stage, x: float, z: float, base: float, slim: float, moto
         if ridden:
             paint_rider(canvas, x, z, base, slim, flip, motor, dice.child())
 
-    stage.put(z, paint)
+    stage.put(z - advance, paint)
 
 
 def place_traffic(stage: Stage) -> None:
@@ -70,12 +73,14 @@ def place_traffic(stage: Stage) -> None:
         if dice.chance(0.75):
             z = max(stage.clear, 6.0) + dice.uniform(0.0, 30.0) + LENGTHS["train"] / 2
             place_vehicle(stage, "train", x, z, (0.0, -1.0 if dice.chance(0.6) else 1.0))
-    if plan.road.crossing is not None and plan.road.crossing[0] > stage.clear:
-        _cross_traffic(stage, plan.road.crossing)
+    place_cross_traffic(stage)
 
 
-def _cross_traffic(stage: Stage, crossing: tuple[float, float]) -> None:
-    dice = stage.dice
+def place_cross_traffic(stage: Stage) -> None:
+    """Vehicles in the crossing street, where there is one at a distance."""
+    dice, crossing = stage.dice, stage.plan.road.crossing
+    if crossing is None or crossing[0] <= stage.clear:
+        return
     middle = (crossing[0] + crossing[1]) / 2
     for z, sign in ((middle - 1.8, 1.0), (middle + 1.8, -1.0)):
         for _ in range(dice.below(3)):
