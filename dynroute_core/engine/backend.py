@@ -1,4 +1,4 @@
-"""The seam of the engine: what a backend takes and gives, and the folded network that every backend starts from.
+"""The seam of the engine: what a backend takes and gives, and how norms are folded into convolutions.
 
 A backend runs one image at a time; `inference.py` checks, loops over the batch and assembles. Backends:
 `torch_backend.py` (plain torch, anywhere), `native_backend.py` (compiled for the CPU), `cuda_backend.py`. Each offers
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval
+from torch.nn.utils import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from dynroute_core.cell import RouteFactors
 from dynroute_core.model import Segmenter
@@ -58,9 +58,9 @@ class Backend(Protocol):
 
 
 Loader = Callable[[Segmenter, torch.dtype], Backend]
-"""(folded network, dtype of weights and activations) → a backend on the network's device.
+"""(network, dtype of weights and activations) → a backend on the network's device, with weights of its own.
 
-Raises BackendUnavailableError. The network is the backend's to keep or to change.
+Raises BackendUnavailableError.
 """
 
 
@@ -77,3 +77,17 @@ def fold_batch_norms(network: nn.Module) -> None:
         if isinstance(module, ConvNorm):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             module.norm = nn.Identity()  # type: ignore[assignment]
+
+
+def folded_weights(module: ConvNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution with its norm folded in, float64 where there was one: they are rounded once."""
+    conv, norm = module.conv, module.norm
+    if isinstance(norm, nn.Identity):
+        assert conv.bias is not None
+        return conv.weight.detach(), conv.bias.detach()
+    assert norm.running_mean is not None and norm.running_var is not None
+    statistics = norm.running_mean.double(), norm.running_var.double()
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight.double(), None, *statistics, norm.eps, norm.weight.double(), norm.bias.double()
+    )
+    return weight.detach(), bias.detach()

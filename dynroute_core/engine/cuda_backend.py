@@ -1,4 +1,4 @@
-"""The CUDA backend of the engine: shows a folded `Segmenter` to `CudaNetwork`, and its gates to the engine.
+"""The CUDA backend of the engine: shows a `Segmenter` to `CudaNetwork`, and its gates to the engine.
 
 Needs a CUDA device, nvcc (the kernels are built on first use) and cells of a separable convolution plus skip, as every
 row has. The kernels have not run on a GPU yet (kernels/csrc/cuda/README.md).
@@ -25,7 +25,7 @@ DTYPES = (torch.bfloat16, torch.float32)
 
 
 def load(network: Segmenter, dtype: torch.dtype) -> CudaBackend:
-    """A backend for this folded network on its GPU; raises BackendUnavailableError where it cannot run."""
+    """A backend for this network on its GPU; raises BackendUnavailableError where it cannot run."""
     lack = missing(network.config, dtype)
     device = network.head.predictor.weight.device
     if lack is None and device.type != "cuda":

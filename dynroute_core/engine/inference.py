@@ -23,7 +23,6 @@ from dynroute_core.engine.backend import (
     ForcedRoute,
     ImageGates,
     Loader,
-    folded,
 )
 from dynroute_core.evaluate import BackendName
 from dynroute_core.model import RoutingOutput, Segmentation, Segmenter, check_images
@@ -130,20 +129,20 @@ def _choose(backend: BackendName, model: Segmenter, dtype: torch.dtype) -> Backe
         raise ValueError(f"backend={backend!r}: choose from {', '.join(get_args(BackendName))}.")
     device = model.head.predictor.weight.device.type
     if backend == "torch":
-        return torch_backend.load(folded(model, dtype), dtype)
+        return torch_backend.load(model, dtype)
     if backend == "auto":
         compiled = next((name for name in AUTOMATIC if COMPILED[name] == device), None)
         try:
             if compiled is not None:
-                return _loader(compiled)(folded(model, dtype), dtype)
+                return _loader(compiled)(model, dtype)
         except BackendUnavailableError as error:
             say_once(f"engine: plain torch instead of the {compiled} backend: {error}")
-        return torch_backend.load(folded(model, dtype), dtype)
+        return torch_backend.load(model, dtype)
     if COMPILED[backend] != device:
         raise BackendUnavailableError(
             f"backend={backend!r} runs on {COMPILED[backend]}, the model is on {device}: move the model, or give auto."
         )
-    return _loader(backend)(folded(model, dtype), dtype)
+    return _loader(backend)(model, dtype)
 
 
 def _loader(name: str) -> Loader:

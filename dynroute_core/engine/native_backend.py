@@ -1,4 +1,4 @@
-"""The engine's compiled CPU backend: hands a folded network to `dynroute_kernels` and adapts what comes back.
+"""The engine's compiled CPU backend: hands a network to `dynroute_kernels` and adapts what comes back.
 
 It has what the rows of the table use: separable stem, sep_conv_3x3 + skip_connect, any gate, fixed networks; float32
 and bfloat16. The rest runs in plain torch.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dynroute_core.cell import CLOSED, DEAD, OPEN, CellModule, shrink
-from dynroute_core.engine.backend import ForcedRoute, ImageGates
+from dynroute_core.engine.backend import ForcedRoute, ImageGates, folded
 from dynroute_core.engine.strips import argmax_rows, chain_of, enlarged_rows, every_second, run_rows, strips
 from dynroute_core.model import Segmenter
 from dynroute_core.operations import NoOperation
@@ -274,4 +274,4 @@ def _advance(now: list[Slot], then: list[Slot]) -> tuple[list[Slot], list[Slot]]
 
 def load(network: Segmenter, dtype: torch.dtype) -> TorchBackend:
     """The `Loader`; every device and network will do."""
-    return TorchBackend(network, dtype)
+    return TorchBackend(folded(network, dtype), dtype)

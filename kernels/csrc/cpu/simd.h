@@ -16,7 +16,14 @@ struct bf16 {
   uint16_t bits;
 };
 
-INLINE vf fill(float x) { return vf{} + x; }
+// One broadcast: the vector extension's `vf{} + x` is an addition too, since it makes -0 a 0.
+#if LANES == 16
+INLINE vf fill(float x) { return (vf)_mm512_set1_ps(x); }
+#elif LANES == 8
+INLINE vf fill(float x) { return (vf)_mm256_set1_ps(x); }
+#else
+INLINE vf fill(float x) { return vf{x, x, x, x}; }
+#endif
 INLINE vf load(const float* p) { return *reinterpret_cast<const vf_any*>(p); }
 INLINE void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
 
