@@ -55,7 +55,7 @@ kernels: $(READY)  ## compile the CPU kernels ahead of their first use
 sanitize: $(READY)  ## the CPU kernels' tests under AddressSanitizer and UBSan (GCC)
 	$(BIN)/python -m dynroute_kernels build --sanitized
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	DYNROUTE_SANITIZE=1 $(BIN)/python -m pytest tests/kernels/cpu/test_network.py tests/core/engine/test_training.py -k "not fork and not compiler and not status and not build"
+	DYNROUTE_SANITIZE=1 $(BIN)/python -m pytest tests/kernels/cpu/test_network.py tests/kernels/cpu/test_update.py tests/core/engine/test_training.py tests/core/engine/test_training_update.py -k "not fork and not compiler and not status and not build"
 
 cuda-check: $(READY)  ## the CUDA kernels: compiled by nvcc, emulated on the CPU, and run where there is a GPU
 	$(BIN)/python -m pytest tests/kernels/cuda/test_build.py tests/kernels/cuda/test_operators.py tests/kernels/cuda/test_ends.py tests/core/engine/test_cuda_backend.py tests/kernels/cuda/test_device.py

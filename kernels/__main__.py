@@ -17,23 +17,27 @@ def main() -> int:
     parser.add_argument("command", choices=("build", "status"))
     parser.add_argument("--sanitized", action="store_true", help="the library under AddressSanitizer and UBSan")
     given = parser.parse_args()
-    if given.command == "build":
-        try:
+    try:
+        if given.command == "build":
             for part in PARTS.values():
                 print(build.build(sanitized=given.sanitized, part=part))
-        except BuildError as error:
-            print(error, file=sys.stderr)
-            return 3
-        return 0
+        else:
+            tell(given.sanitized)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 3
+    return 0
+
+
+def tell(sanitized: bool) -> None:
     for name, part in PARTS.items():
-        path = build.built(sanitized=given.sanitized, part=part)
+        path = build.built(sanitized=sanitized, part=part)
         print(f"{name:9} {path or 'not built: python -m dynroute_kernels build'}")
     print(f"compiler  {' '.join(build.compiler() or ['none'])}")
-    if build.built() is not None and not given.sanitized:
+    if build.built() is not None and not sanitized:
         library = build.library()
         for dtype, bf16 in (("float32", 0), ("bfloat16", 1)):
             print(f"{dtype:9} {library.dynroute_isa(b'', bf16).decode()} (another: {ISA_VARIABLE}=avx2, plain, …)")
-    return 0
 
 
 if __name__ == "__main__":

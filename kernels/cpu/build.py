@@ -85,7 +85,10 @@ def build(*, sanitized: bool = False, part: Part = ENGINE) -> Path:
 
 def load(part: Part) -> ctypes.CDLL:
     """The part's library, compiled if need be. Raises BuildError."""
-    path = build(sanitized=bool(os.environ.get("DYNROUTE_SANITIZE")), part=part)
+    sanitized = bool(os.environ.get("DYNROUTE_SANITIZE"))
+    if sanitized and not hasattr(ctypes.CDLL(None), "__asan_init"):  # it would end the process
+        raise BuildError("DYNROUTE_SANITIZE is set, and AddressSanitizer was not loaded before Python: make sanitize.")
+    path = build(sanitized=sanitized, part=part)
     cache.refuse(path)
     try:
         return ctypes.CDLL(str(path))

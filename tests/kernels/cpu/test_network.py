@@ -311,6 +311,16 @@ def test_a_failed_build_leaves_nothing(empty_cache, monkeypatch):
     assert build.built() is None and [path.name for path in empty_cache.iterdir()] == ["sources"]
 
 
+def test_a_sanitized_build_without_its_runtime_is_an_error():
+    """The runtime would end the process that loads it too late, without a word of what to do."""
+    surroundings = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dynroute_kernels", "status"], env=surroundings | {"DYNROUTE_SANITIZE": "1"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3 and "make sanitize" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_status_names_what_is_here():
     done = subprocess.run(
         [sys.executable, "-m", "dynroute_kernels", "status"], capture_output=True, text=True, check=True, timeout=120
