@@ -191,7 +191,8 @@ def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
 
 def predict_labels(logits: Tensor, height: int, width: int) -> Tensor:
     """Logits N×K×h×w → train ids N×height×width; logits of another size are first resized."""
-    return resize_logits(logits, height, width).argmax(1)
+    # argmax gives the same, the first of the largest, in twice the time.
+    return resize_logits(logits, height, width).max(1).indices
 
 
 def as_input(sample: LabelledImage, config: EvaluateConfig, device: torch.device, view: View = PLAIN) -> Tensor:
@@ -235,7 +236,7 @@ def predict_image(
         routes.append(first_route(output, *config.nominal_size(view)))
     assert total is not None
     macs = ImageMacs(*map(sum, zip(*(route.macs for route in routes), strict=True)))
-    return Prediction(total.argmax(1)[0], replace(routes[0], macs=macs))
+    return Prediction(predict_labels(total, *total.shape[-2:])[0], replace(routes[0], macs=macs))
 
 
 def first_route(output: Routing, height: int, width: int) -> RouteTaken:
