@@ -24,15 +24,13 @@ from dynroute_core.profiles import (
     Settings,
     at_full,
     at_short,
-    at_short_second,
     at_shrunk,
     budget_macs,
     demo,
-    first_iterations,
 )
 from dynroute_core.recipe import RecipeName, TrainConfig
 from dynroute_core.settings import put, setting_names
-from dynroute_core.space import LARGEST_SIDE, GateKind, ModelConfig
+from dynroute_core.space import LARGEST_SIDE, ModelConfig
 from dynroute_core.static_routes import STATIC, static_model, static_paths
 from dynroute_core.system.errors import UsageError, suggest
 
@@ -102,21 +100,6 @@ class CommonNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """Phase one of a run in two phases: a run of its own, without a budget, with whose weights this one begins. Runs of
-    one profile, data set, seed and recipe share it; where it is missing it is trained first."""
-
-    row: str = "dynamic-raw"  # row of the run
-    gate: GateKind = "small"  # its network's gates
-    iterations: int = 1000  # it is trained for
-    key: str = ""  # its key, filled in when the run is planned
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"start.iterations={self.iterations}: give a whole number of at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """The complete setting of one run of one row. common: model.paths come from another row's run, and are empty until
     it is looked at."""
@@ -131,7 +114,6 @@ class Experiment:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     weights: Weights | None = None
     common: CommonNetwork | None = None
-    start: Start | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -250,25 +232,21 @@ def experiment(
     amount, settings = source.amount_at(profile), Settings(published.model, published.train, published.evaluate)
     settings = settings._replace(model=replace(published.model, classes=len(source.classes)))
     used, size = DataConfig(name=data, cache=source.fits_memory, **asdict(amount)), (amount.height, amount.width)
-    start = None
     if profile == "full":
         settings = at_full(settings, *size)
     else:
         used, by = replace(used, workers=0), SMOKE if profile == "smoke" else demo(source)
         if recipe == "published":
             settings = at_shrunk(settings, by, *size)
-        elif published.train.budget or published.common:
-            settings, start = at_short_second(settings, by, *size), Start(iterations=first_iterations(by.iterations))
         else:
             settings = at_short(settings, by, *size)
-    made = replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, start=start)
-    return replace(made, **settings._asdict())
+    return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
 
 
 def _by_recipe(chosen: Experiment, recipe: str) -> Experiment:
     """The experiment with all that a recipe sets."""
     own = experiment(chosen.row, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed, recipe=recipe)
-    return replace(chosen, train=own.train, start=own.start)
+    return replace(chosen, train=own.train)
 
 
 def fitting_lr(chosen: Experiment) -> float:

@@ -18,9 +18,8 @@ it would close the paths within some 50 iterations, and the network would lose w
 iterations, the factor would be thousands; there the budget stays as published.)
 
 The short recipe is ours, for from-scratch training in minutes (`Short` has its figures, LOG.md what each is worth):
-whole images with mild scales in place of crops, AdamW with cosine, weights averaged, rare classes weighted. A row with
-a budget, and a common network, which is taken from one, trains in two phases: the first without a budget, shared by all
-of them, the second with it (`experiments.Start`). Rows of one phase train as long as both together.
+whole images with mild scales in place of crops, AdamW with cosine (SGD for the gates), weights averaged, rare classes
+weighted. A budget acts from the first iteration on, its target falling slowly from 1 to μ.
 """
 
 from __future__ import annotations
@@ -109,10 +108,9 @@ class Short:
     average: float = 0.995
     precise_bn_batches: int = 40
     scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.22)  # of the image's height
-    first_share: float = 0.6  # of the iterations, in phase one
-    second_lr: float = 0.05  # of SGD, in phase two
+    gate_lr_factor: float = 15.0  # of the gates, which SGD moves
     budget_factor: float = 40.0  # over the published λ
-    descent: float = 0.5  # of phase two, in which the budget's target falls to μ
+    descent: float = 0.6  # of the iterations, from the first on, in which the budget's target falls to μ
 
 
 SHORT = Short()
@@ -178,8 +176,12 @@ def at_shrunk(row: Settings, by: Shrink, height: int, width: int) -> Settings:
 
 
 def at_short(row: Settings, by: Shrink, height: int, width: int) -> Settings:
-    """The same by the short recipe, in one phase and without a budget."""
+    """The same by the short recipe."""
     shrunk = at_shrunk(row, by, height, width)
+    budget = row.train.budget
+    if budget is not None:
+        weight = SHORT.budget_factor * budget.weight
+        budget = replace(budget, weight=weight, start=0.0, ramp=0.0, descent=SHORT.descent)
     train, height, width = shrunk.train, round(by.image_share * height), round(by.image_share * width)
     train = replace(
         train,
@@ -187,7 +189,7 @@ def at_short(row: Settings, by: Shrink, height: int, width: int) -> Settings:
         optimizer="adamw",
         schedule="cosine",
         lr=SHORT.lr,
-        gate_lr_factor=1.0,
+        gate_lr_factor=SHORT.gate_lr_factor,
         weight_decay=SHORT.weight_decay,
         warmup_iterations=max(round(SHORT.warmup_share * train.iterations), 1),
         average=SHORT.average,
@@ -196,35 +198,11 @@ def at_short(row: Settings, by: Shrink, height: int, width: int) -> Settings:
         crop_height=_pad(height),
         crop_width=_pad(width),
         precise_bn_batches=min(SHORT.precise_bn_batches, train.iterations),
-        budget=None,
-        budget_macs=None,
+        gates_by_sgd=True,
+        budget=budget,
+        budget_macs=budget_macs(shrunk.model, _pad(height), _pad(width)) if budget else None,
     )
     return shrunk._replace(train=train)
-
-
-def at_short_second(row: Settings, by: Shrink, height: int, width: int) -> Settings:
-    """Phase two of the short recipe: SGD, as published, and the row's budget, from the first iteration on."""
-    one = at_short(row, by, height, width)
-    iterations = one.train.iterations - first_iterations(one.train.iterations)
-    budget = row.train.budget
-    if budget is not None:
-        budget = replace(budget, weight=SHORT.budget_factor * budget.weight, start=0.0, ramp=0.0, descent=SHORT.descent)
-    train = replace(
-        one.train,
-        iterations=iterations,
-        optimizer="sgd",
-        lr=SHORT.second_lr,
-        weight_decay=row.train.weight_decay,
-        warmup_iterations=max(round(SHORT.warmup_share * iterations), 1),
-        budget=budget,
-        budget_macs=budget_macs(one.model, one.train.crop_height, one.train.crop_width) if budget else None,
-    )
-    return one._replace(train=train)
-
-
-def first_iterations(iterations: int) -> int:
-    """How many of a run's iterations its phase one takes."""
-    return max(round(SHORT.first_share * iterations), 1)
 
 
 def budget_macs(model: ModelConfig, height: int, width: int) -> float:

@@ -13,7 +13,7 @@ from dynroute_core.system.strict_json import decode_json
 
 FIXED = ("row", "title", "profile")
 # null takes a budget away, {"weight": ..., "target": ...} gives one; the others likewise.
-WHOLE = ("budget", "common", "route", "start", "weights")
+WHOLE = ("budget", "common", "route", "weights")
 
 
 def setting_names(value: object, prefix: str = "") -> list[str]:

@@ -26,7 +26,6 @@ from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError
 from dynroute_core.runs.common_networks import start_weights
 from dynroute_core.runs.curve import Meter, curve_text, late_mean, tensorboard
-from dynroute_core.runs.phases import begin_from, phase_one_run
 from dynroute_core.runs.plan import RunData, RunPlan, batches_of, class_weights_of
 from dynroute_core.runs.progress import Report, RunProgress
 from dynroute_core.runs.record import (
@@ -95,9 +94,6 @@ class Attempt:
             self._restore(load_snapshot(self.folder / CHECKPOINT))
         elif experiment.weights is not None:
             self._take(experiment.weights)
-        elif experiment.start is not None:
-            spent = begin_from(self.model, phase_one_run(experiment, self.folder.parent.parent))
-            self.durations = replace(self.durations, start_s=spent)
         elif experiment.common is not None and experiment.common.fine_tune:
             start_weights(self.model, experiment, self.folder.parent.parent)
         team.wait()  # until every process has read the checkpoint: from here on it changes

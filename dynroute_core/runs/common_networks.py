@@ -77,7 +77,7 @@ def source_of(chosen: Experiment) -> Experiment:
     recipe = chosen.train.recipe
     own = experiment(common.source, profile=chosen.profile, data=chosen.data.name, seed=chosen.seed, recipe=recipe)
     unforced = replace(chosen, evaluate=replace(chosen.evaluate, route=None))  # its paths are the gates' own choice
-    return replace(with_settings(own, own_settings(unforced)), start=chosen.start)
+    return with_settings(own, own_settings(unforced))
 
 
 def find_source(chosen: Experiment, source: Experiment, key: str, out: Path) -> Experiment:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from dynroute_core.data.loader import eval_samples
@@ -19,7 +18,6 @@ from dynroute_core.experiments import Experiment
 from dynroute_core.runs.attempt import Attempt
 from dynroute_core.runs.common_networks import OPEN_PATHS, common_network
 from dynroute_core.runs.finished import FinishedRun
-from dynroute_core.runs.phases import phase_one
 from dynroute_core.runs.plan import (
     RunPlan,
     find_data,
@@ -51,10 +49,8 @@ def run(
     force: bool = False,
     report: Report | None = None,
     team: Team = ALONE,
-    wait: bool = False,
 ) -> FinishedRun:
-    """Runs an experiment to its record, or reuses, or resumes; phase one before it, where it has one and that is not
-    finished. force: start anew even where a record is finished. wait: for another process at work on the same run.
+    """Runs an experiment to its record, or reuses, or resumes. force: start anew even where a record is finished.
     team: the processes that call this together, of which the first alone writes files (`workers.agent` starts them).
 
     Raises BlockedError (data, weights, disk, or another process at work on the same run), UsageError,
@@ -68,18 +64,8 @@ def run(
     planned = plan_opened(experiment, data, out, force=force)
     if planned.finished:
         return FinishedRun.open(planned.folder, planned.key)
-    if experiment.start is not None:
-        run(
-            phase_one(experiment),
-            data_root=data_root,
-            out=out,
-            device=device,
-            report=lambda told: say(replace(told, text=f"phase one: {told.text}")),
-            team=team,
-            wait=True,
-        )
     make_folder(planned.folder)
-    with locked(planned.folder, wait=wait) if team.leads else nullcontext(), Signals() as signals:
+    with locked(planned.folder) if team.leads else nullcontext(), Signals() as signals:
         with team.leader_first():
             # Again: another process may have finished it since. (After the leader, what is forced is cleared away.)
             planned = plan_opened(experiment, data, out, force=force)

@@ -28,7 +28,6 @@ from dynroute_core.optimizer import class_weights
 from dynroute_core.runs.common_networks import find_source, source_of
 from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.folders import run_folder
-from dynroute_core.runs.phases import phase_one, with_key
 from dynroute_core.runs.record import CHECKPOINT, PLAN, RECORD, read_record
 from dynroute_core.space import RoutingSpace
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -198,8 +197,7 @@ def plan(
 
 def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     """The experiment as its key wants it. Given weights carry their hash; a common network holds the key of the
-    finished run that it is taken from, which with the share decides its paths. One in two phases holds the key of the
-    first.
+    finished run that it is taken from, which with the share decides its paths.
 
     A forced route is evaluated with the weights of the row's own finished run where none were given: nobody expects an
     evaluation to train for days.
@@ -209,10 +207,8 @@ def settled(experiment: Experiment, data: RunData, out: Path) -> Experiment:
     require_route(experiment)
     if experiment.evaluate.route is not None and (experiment.weights is None or experiment.weights.use == "start"):
         return own_weights(experiment, data, out)
-    if experiment.weights is not None:  # in the place of phase one's
-        experiment = replace(experiment, weights=hashed(experiment.weights), start=None)
-    if experiment.start is not None:
-        experiment = with_key(experiment, run_key(phase_one(experiment), data))
+    if experiment.weights is not None:
+        experiment = replace(experiment, weights=hashed(experiment.weights))
     if experiment.common is None:
         return experiment
     source = source_of(experiment)

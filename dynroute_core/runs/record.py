@@ -61,17 +61,16 @@ class MachineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Seconds of work, sums over interrupted attempts. start_s: training of phase one, which other runs may share."""
+    """Seconds of work, sums over interrupted attempts."""
 
     train_s: float
     precise_bn_s: float
     evaluate_s: float
-    start_s: float = 0.0
 
     @property
     def minutes(self) -> float:
         """Of all work together."""
-        return (self.start_s + self.train_s + self.precise_bn_s + self.evaluate_s) / 60
+        return (self.train_s + self.precise_bn_s + self.evaluate_s) / 60
 
 
 @dataclass(frozen=True, kw_only=True)

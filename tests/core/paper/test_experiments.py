@@ -18,7 +18,6 @@ from dynroute_core.experiments import (
     DataConfig,
     Experiment,
     Profile,
-    Start,
     experiment,
     fitting_lr,
     rate_warning,
@@ -147,7 +146,7 @@ def test_the_published_recipe_at_the_small_profiles(row, profile, data):
     by = SMOKE if profile == "smoke" else demo(DATASETS[data])
     train = made.train
     assert (made.row, made.profile, made.seed, made.data.name) == (row, profile, 3, data)
-    assert train.recipe == "published" and made.start is None
+    assert train.recipe == "published"
     assert train.iterations == round(by.iterations * (560 / 190 if row == "dynamic-raw-long" else 1))
     assert train.lr == pytest.approx(published.train.lr * by.batch / 8 * by.lr_factor, rel=1e-12)
     assert train.warmup_iterations == max(round(by.warmup_share * train.iterations), 1)
@@ -187,21 +186,15 @@ def test_the_short_recipe_at_demo(row, data):
     control = experiment(row, data=data, recipe="published")
     assert (made.model, made.evaluate, made.data) == (control.model, control.evaluate, control.data)
     train, height, width = made.train, *(round(by.image_share * side) for side in (made.data.height, made.data.width))
-    whole = control.train.iterations
     assert train.recipe == "short" and train.schedule == "cosine" and train.class_weights
     assert (train.average, train.batch) == (SHORT.average, by.batch)
     # Whole images, padded to what the network takes.
     assert (train.crop_height, train.crop_width) == (-(-height // 32) * 32, -(-width // 32) * 32)
     assert train.scales == tuple(round(share * height) for share in SHORT.scales)
-    if row not in (*BUDGET_ROWS, *COMMON_ROWS):
-        assert (made.start, train.budget, train.iterations) == (None, None, whole)
-        assert (train.optimizer, train.lr, train.weight_decay) == ("adamw", SHORT.lr, SHORT.weight_decay)
-        return
-    # Two phases, together as long as one.
-    assert made.start == Start(row="dynamic-raw", gate="small", iterations=round(SHORT.first_share * whole))
-    assert made.start.iterations + train.iterations == whole
-    assert (train.optimizer, train.lr, train.weight_decay) == ("sgd", SHORT.second_lr, published.train.weight_decay)
-    if row in COMMON_ROWS:
+    assert (train.optimizer, train.lr, train.weight_decay) == ("adamw", SHORT.lr, SHORT.weight_decay)
+    assert train.gates_by_sgd and train.gate_lr_factor == SHORT.gate_lr_factor
+    assert train.iterations == control.train.iterations
+    if row not in BUDGET_ROWS:
         assert train.budget is train.budget_macs is None
         return
     budget = published.train.budget
