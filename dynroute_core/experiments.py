@@ -236,10 +236,8 @@ def experiment(
         settings = at_full(settings, *size)
     else:
         used, by = replace(used, workers=0), SMOKE if profile == "smoke" else demo(source)
-        if recipe == "published":
-            settings = at_shrunk(settings, by, *size)
-        else:
-            settings = at_short(settings, by, *size)
+        by_recipe = at_shrunk if recipe == "published" else at_short
+        settings = by_recipe(settings, by, *size)
     return replace(published, profile=typing.cast(Profile, profile), seed=seed, data=used, **settings._asdict())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dynroute_core.data.dataset import SegmentationDataset
 from dynroute_core.data.labels import ClassSet
