@@ -14,7 +14,8 @@ from dynroute_core.data.labels import IGNORE
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A row's budget: what it adds to the loss is weight · ((expected cost / denominator) − target)²."""
+    """A row's budget on e = expected cost / denominator − target: it adds weight · e² to the loss or, with `ascent`,
+    multiplier · e + weight · max(e, 0)²."""
 
     weight: float  # λ of the paper
     target: float  # μ of the paper: a share of `train.budget_macs`
@@ -22,9 +23,12 @@ class Budget:
     ramp: float = 0.02  # share of all iterations in which its part then rises linearly to the whole
     # Share of all iterations, from `start` on, in which the target falls linearly from 1; 0, as published, at once.
     descent: float = 0.0
+    # How fast the multiplier follows e, up from 0 and never below: it grows until the target is met. 0, as published:
+    # no multiplier.
+    ascent: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "target", "start", "ramp", "descent"):
+        for name in ("weight", "target", "start", "ramp", "descent", "ascent"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"budget.{name}={getattr(self, name)}: give a number of at least 0")
 
@@ -60,7 +64,21 @@ def budget_target(budget: Budget, iteration: int, iterations: int) -> float:
     return 1 + (budget.target - 1) * max(done, 0.0) / length
 
 
-def budget_loss(expected_macs: Tensor, budget: Budget, *, denominator_macs: float, ramp: float) -> Tensor:
-    """λ · w · (expected / denominator - μ)², with the mean expected cost of the batch. expected_macs: (N,)."""
-    share = expected_macs.mean() / denominator_macs
-    return budget.weight * ramp * torch.square(share - budget.target)
+def budget_loss(
+    expected_macs: Tensor, budget: Budget, *, denominator_macs: float, ramp: float, multiplier: Tensor | None = None
+) -> Tensor:
+    """λ · w · e², e = expected / denominator - μ, with the mean expected cost of the batch. expected_macs: (N,).
+
+    multiplier: 0-dimensional, of a budget with `ascent`; then w · (multiplier · e + λ · max(e, 0)²), an augmented
+    Lagrangian of the constraint e ≤ 0.
+    """
+    excess = expected_macs.mean() / denominator_macs - budget.target
+    if multiplier is None:
+        return budget.weight * ramp * torch.square(excess)
+    return ramp * (multiplier * excess + budget.weight * torch.square(excess.clamp(min=0)))
+
+
+def next_multiplier(multiplier: Tensor, expected_macs: Tensor, budget: Budget, *, denominator_macs: float) -> Tensor:
+    """The multiplier after a step whose batch had this mean expected cost: dual ascent."""
+    excess = expected_macs.detach() / denominator_macs - budget.target
+    return (multiplier + budget.ascent * excess).clamp(min=0)

@@ -19,7 +19,8 @@ iterations, the factor would be thousands; there the budget stays as published.)
 
 The short recipe is ours, for from-scratch training in minutes (`Short` has its figures, LOG.md what each is worth):
 whole images with mild scales in place of crops, AdamW with cosine (SGD for the gates), weights averaged, rare classes
-weighted. A budget acts from the first iteration on, its target falling slowly from 1 to μ.
+weighted. A budget acts from the first iteration on, its target falling slowly from 1 to μ, with a multiplier that grows
+until the target is met: in a short schedule no fixed λ gets there without breaking the network (LOG.md).
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ class Short:
     precise_bn_batches: int = 40
     scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.22)  # of the image's height
     gate_lr_factor: float = 15.0  # of the gates, which SGD moves
-    budget_factor: float = 40.0  # over the published λ
+    budget_factor: float = 20.0  # over the published λ
     descent: float = 0.6  # of the iterations, from the first on, in which the budget's target falls to μ
+    ascent: float = 0.05  # of the budget's multiplier, in a step whose expected cost is the whole denominator too high
 
 
 SHORT = Short()
@@ -181,7 +183,7 @@ def at_short(row: Settings, by: Shrink, height: int, width: int) -> Settings:
     budget = row.train.budget
     if budget is not None:
         weight = SHORT.budget_factor * budget.weight
-        budget = replace(budget, weight=weight, start=0.0, ramp=0.0, descent=SHORT.descent)
+        budget = replace(budget, weight=weight, start=0.0, ramp=0.0, descent=SHORT.descent, ascent=SHORT.ascent)
     train, height, width = shrunk.train, round(by.image_share * height), round(by.image_share * width)
     train = replace(
         train,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dynroute_core.checkpoint import Snapshot, restore_training, training_tensors
 from dynroute_core.data.labels import IGNORE
 from dynroute_core.distributed import ALONE, Team, require_even, synchronise
-from dynroute_core.losses import budget_loss, budget_ramp, budget_target
+from dynroute_core.losses import Budget, budget_loss, budget_ramp, budget_target, next_multiplier
 from dynroute_core.metrics import confusion_matrix
 from dynroute_core.model import Segmenter
 from dynroute_core.nonfinite import NonFiniteLossError, Watch
@@ -27,6 +27,8 @@ from dynroute_core.recipe import TrainConfig
 from dynroute_core.space import COARSEST_STRIDE, SMALL_GATE_SHRINK
 from dynroute_core.step import EagerStep, Step
 from dynroute_core.system.errors import BlockedError, UsageError
+
+MULTIPLIER = "budget_multiplier"  # in a snapshot
 
 
 class TrainingBatch(Protocol):
@@ -107,6 +109,7 @@ class Trainer:
         self.optimizer = make_optimizer(model, config)
         self.class_weights = None if class_weights is None else class_weights.to(self.device)
         self.iteration = 0
+        self.multiplier = torch.zeros((), dtype=torch.float32, device=self.device)  # of a budget with `ascent`
         self.watch = Watch(self.device)
         if config.budget is not None and not config.budget_macs:
             raise UsageError("a budget without train.budget_macs: set what its target is a share of.")
@@ -167,6 +170,9 @@ class Trainer:
         if logged or self.device.type == "cpu":
             self.require_finite()
         self.step.update(self.optimizer)
+        if (now := self._budget_now()) is not None and now.ascent:
+            assert config.budget_macs
+            self.multiplier = next_multiplier(self.multiplier, expected, now, denominator_macs=config.budget_macs)
         if config.average:
             self.step.average(self.optimizer, kept_share(config, iteration))
         confusions = [part.confusion for part in parts if part.confusion is not None]
@@ -180,16 +186,28 @@ class Trainer:
         cost = output.cost(height=config.crop_height, width=config.crop_width, accounting="paper")
         expected = self.team.gathered(cost.expected_macs)
         budget = segmentation.new_zeros(())
-        if config.budget is not None and config.budget_macs:
-            ramp = budget_ramp(config.budget, iteration, config.iterations)
-            now = replace(config.budget, target=budget_target(config.budget, iteration, config.iterations))
-            budget = budget_loss(expected, now, denominator_macs=config.budget_macs, ramp=ramp)
+        if (now := self._budget_now()) is not None:
+            assert config.budget_macs
+            budget = budget_loss(
+                expected,
+                now,
+                denominator_macs=config.budget_macs,
+                ramp=budget_ramp(now, iteration, config.iterations),
+                multiplier=self.multiplier if now.ascent else None,
+            )
         # Each process's gradient is its share of a sum, of which DDP takes the mean.
         (self.team.size * (segmentation + budget / config.accumulate)).backward()
         confusion = None
         if with_confusion:
             confusion = confusion_matrix(output.logits.detach().argmax(1), labels, output.logits.shape[1])
         return _Part(segmentation.detach(), budget.detach(), expected.detach().mean(), confusion)
+
+    def _budget_now(self) -> Budget | None:
+        """The budget, its target as it is at this iteration."""
+        budget = self.config.budget
+        if budget is None:
+            return None
+        return replace(budget, target=budget_target(budget, self.iteration, self.config.iterations))
 
     def require_finite(self) -> None:
         """Raises NonFiniteLossError if a loss or gradient that was stepped by so far was NaN or infinite."""
@@ -201,13 +219,14 @@ class Trainer:
     def snapshot(self) -> Snapshot:
         """Weights, the optimizer's state, random state and counts, as they are between two iterations."""
         facts = {"iteration": self.iteration} | self.watch.facts()
-        return Snapshot(training_tensors(self.model, self.optimizer), facts)
+        return Snapshot(training_tensors(self.model, self.optimizer) | {MULTIPLIER: self.multiplier}, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot of the same model and recipe; raises BlockedError where it does not fit."""
         iteration = snapshot.facts.get("iteration")
         try:
             restore_training(snapshot, self.model, self.optimizer)
+            self.multiplier = snapshot.tensors[MULTIPLIER].to(self.device)
             self.watch.restore(snapshot.facts)
         except (RuntimeError, KeyError, ValueError) as error:
             raise BlockedError(f"the checkpoint does not fit this run ({error}). Delete it to start anew.") from error

@@ -75,6 +75,6 @@ SOURCE = DataSource(
     read=cityscapes,
     how_to_get=HOW_TO_GET,
     fits_memory=False,
-    demo_iterations=2000,
+    demo_iterations=2400,
     demo_image_share=0.25,
 )

@@ -35,6 +35,6 @@ SOURCE = DataSource(
     generate=generate_streets,
     unfinished=UNFINISHED,
     fits_memory=True,
-    demo_iterations=2000,
+    demo_iterations=2400,
     demo_image_share=0.5,
 )

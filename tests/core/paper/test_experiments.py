@@ -199,7 +199,12 @@ def test_the_short_recipe_at_demo(row, data):
         return
     budget = published.train.budget
     assert train.budget == Budget(
-        weight=SHORT.budget_factor * budget.weight, target=budget.target, start=0, ramp=0, descent=SHORT.descent
+        weight=SHORT.budget_factor * budget.weight,
+        target=budget.target,
+        start=0,
+        ramp=0,
+        descent=SHORT.descent,
+        ascent=SHORT.ascent,
     )
     own = cost_table(made.model, height=train.crop_height, width=train.crop_width, accounting="paper")
     assert train.budget_macs == pytest.approx(26300 / 26892 * own.all_open_expected, rel=1e-12)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dynroute_core.checkpoint import load_snapshot, save_snapshot
-from dynroute_core.losses import segmentation_loss
+from dynroute_core.losses import Budget, budget_loss, next_multiplier, segmentation_loss
 from dynroute_core.optimizer import (
     AVERAGE,
     BETAS,
@@ -25,14 +25,14 @@ from dynroute_core.optimizer import (
     take_average,
 )
 from dynroute_core.recipe import TrainConfig
-from dynroute_core.train import Trainer
+from dynroute_core.train import MULTIPLIER, Trainer
 from support.sample_models import small_config
 from support.training_steps import batch, training_model
 
 SHORT = TrainConfig(
     recipe="short", iterations=8, batch=2, optimizer="adamw", gates_by_sgd=True, gate_lr_factor=3.0, schedule="cosine",
     lr=0.01, weight_decay=0.1, warmup_iterations=2, average=0.8, class_weights=True, crop_height=64, crop_width=64,
-    precise_bn_batches=0,
+    precise_bn_batches=0, budget=Budget(weight=1.0, target=0.3, start=0.0, ramp=0.0, ascent=0.5), budget_macs=1e6,
 )  # fmt: skip
 CONFIG = small_config(layers=2)
 
@@ -155,3 +155,31 @@ def test_the_short_recipe_resumes_exactly(stop, tmp_path):
     ends = whole.model.state_dict(), after.model.state_dict()
     assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
     assert not torch.equal(unaveraged["head.predictor.weight"], ends[0]["head.predictor.weight"])
+
+
+BUDGET = Budget(weight=10.0, target=0.3, start=0.0, ramp=0.0, ascent=0.5)
+
+
+def test_the_constraint_in_closed_form():
+    """w · (multiplier · e + λ · max(e, 0)²); the multiplier follows e and stays at least 0."""
+    multiplier = torch.tensor(2.0)
+    for macs, excess in ((80.0, 0.5), (10.0, -0.2)):
+        given = torch.tensor([macs, macs])
+        found = budget_loss(given, BUDGET, denominator_macs=100.0, ramp=0.5, multiplier=multiplier)
+        assert float(found) == pytest.approx(0.5 * (2 * excess + 10 * max(excess, 0) ** 2), rel=1e-5)
+        followed = next_multiplier(multiplier, given.mean(), BUDGET, denominator_macs=100.0)
+        assert float(followed) == pytest.approx(2 + 0.5 * excess, rel=1e-5)
+    low = next_multiplier(torch.tensor(0.05), torch.tensor(10.0), BUDGET, denominator_macs=100.0)
+    assert float(low) == 0
+
+
+def test_training_moves_the_multiplier():
+    """Up while the cost is above the target, and into the checkpoint."""
+    trainer = Trainer(training_model(CONFIG), replace(SHORT, budget=replace(BUDGET, target=0.0), budget_macs=1.0))
+    torch.manual_seed(0)
+    drawn = batch(CONFIG, 2, 64, 64)
+    state = next(trainer.steps(iter([SimpleNamespace(images=drawn.images, labels=drawn.labels, names=("a", "b"))])))
+    assert (
+        float(trainer.multiplier) == pytest.approx(0.5 * float(state.expected_macs), rel=1e-5) and state.iteration == 0
+    )
+    assert torch.equal(trainer.snapshot().tensors[MULTIPLIER], trainer.multiplier)
