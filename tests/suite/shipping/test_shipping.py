@@ -31,4 +31,4 @@ def test_it_ships_and_says_what_was_lost(
     facts = find_shipped("dynamic-a", tmp_path / "results").facts
     shown = capsys.readouterr().out
     assert f"mIoU {facts.stored_miou_percent:.2f} % as stored, {facts.miou_percent:.2f} % in float32" in shown
-    assert "0.05 MB, Apache-2.0" in shown
+    assert f"{facts.size_bytes / 2**20:.2f} MB, Apache-2.0" in shown
