@@ -2,9 +2,10 @@
 
     python reproduce.py --row dynamic-c       minutes on a laptop: small networks, generated street scenes
     python reproduce.py --row dynamic-c --profile full --data cityscapes=/data/cityscapes
+    python reproduce.py --predict photo.jpg   segments pictures of your own
 
-Exit codes: 0 done, 1 a row failed, 2 usage, 3 blocked (data or weights missing), 130 interrupted. A row that was
-interrupted goes on with the same command; a row that is finished is not run again.
+Exit codes: 0 done, 1 a row failed or a picture is unreadable, 2 usage, 3 blocked (data or weights missing),
+130 interrupted. A row that was interrupted goes on with the same command; one that is finished is not run again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ try:
     from dynroute_core.system.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DynrouteError
     from dynroute_core.system.streams import outlast_terminal
     from dynroute_suite.command.options import ROOT, check, expanded, parser
-    from dynroute_suite.command.summary import RowResult, exit_code
+    from dynroute_suite.command.summary import exit_code
 except (ImportError, SyntaxError, TypeError) as error:  # so older Pythons stumble
     if __name__ != "__main__":
         raise
@@ -53,7 +54,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"reproduce.py: {way_in(error, sys.platform)}", file=sys.stderr)
         return answer(arguments, EXIT_USAGE, message=str(error))
     except KeyboardInterrupt:
-        print("\nreproduce.py: interrupted; the same command goes on.", file=sys.stderr)
+        again = "begins anew" if arguments.predict else "goes on"
+        print(f"\nreproduce.py: interrupted; the same command {again}.", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -70,6 +72,11 @@ def dispatch(arguments: Namespace) -> int:
     if arguments.status:
         return show_status(arguments)
     check(arguments)
+    if arguments.predict:
+        from dynroute_suite.command.predict import predict_pictures
+
+        pictures, code = predict_pictures(arguments)
+        return answer(arguments, code, [asdict(picture) for picture in pictures])
     from dynroute_suite.command import given_weights, run, tables
     from dynroute_suite.command.session import open_session
 
@@ -85,9 +92,8 @@ def dispatch(arguments: Namespace) -> int:
     if session.cluster:
         return hand_over(session)
     results = run.run_rows(session)
-    records = [read_record(Path(result.record)) for result in results if result.record]
-    session.say(tables.as_text(results, records, ROOT))
-    return answer_results(arguments, results)
+    session.say(tables.as_text(results, [read_record(Path(one.record)) for one in results if one.record], ROOT))
+    return answer(arguments, exit_code(results), [asdict(result) for result in results])
 
 
 def list_rows(arguments: Namespace) -> int:
@@ -103,9 +109,8 @@ def show_status(arguments: Namespace) -> int:
     from dynroute_suite.status.text import status_json, status_text, statuses_of
 
     found = statuses_of(arguments)
-    code = answer(arguments, EXIT_DONE, status_json(found))
     print(status_text(found, ROOT), file=sys.stderr if arguments.json else sys.stdout)
-    return code
+    return answer(arguments, EXIT_DONE, status_json(found))
 
 
 def hand_over(session: Session) -> int:
@@ -113,14 +118,9 @@ def hand_over(session: Session) -> int:
     from dynroute_suite.cluster.submit import submit
 
     results = submit(session)
-    for result in results:
-        session.say(f"{result.row} seed {result.seed}: {result.state}")
+    session.say("\n".join(f"{result.row} seed {result.seed}: {result.state}" for result in results))
     session.say("  how far they are: the same command with --status")
-    return answer_results(session.arguments, results)
-
-
-def answer_results(arguments: Namespace, results: Sequence[RowResult]) -> int:
-    return answer(arguments, exit_code(results), [asdict(result) for result in results])
+    return answer(session.arguments, exit_code(results), [asdict(result) for result in results])
 
 
 def answer(arguments: Namespace, code: int, rows: Sequence[object] = (), *, message: str = "") -> int:

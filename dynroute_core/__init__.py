@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from dynroute_core.engine.inference import InferenceEngine
     from dynroute_core.experiments import ROWS, Experiment, experiment
     from dynroute_core.model import RoutingOutput, Segmenter
+    from dynroute_core.runs.prediction import PredictedPicture, predict
+    from dynroute_core.runs.shipped import load
     from dynroute_core.space import Cell, ModelConfig, Route, RoutingSpace
 
 _HOME = {
@@ -19,11 +21,14 @@ _HOME = {
     "Experiment": "experiments",
     "InferenceEngine": "engine.inference",
     "ModelConfig": "space",
+    "PredictedPicture": "runs.prediction",
     "Route": "space",
     "RoutingOutput": "model",
     "RoutingSpace": "space",
     "Segmenter": "model",
     "experiment": "experiments",
+    "load": "runs.shipped",
+    "predict": "runs.prediction",
 }
 __all__ = [
     "ROWS",
@@ -31,11 +36,14 @@ __all__ = [
     "Experiment",
     "InferenceEngine",
     "ModelConfig",
+    "PredictedPicture",
     "Route",
     "RoutingOutput",
     "RoutingSpace",
     "Segmenter",
     "experiment",
+    "load",
+    "predict",
 ]
 
 

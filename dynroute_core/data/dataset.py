@@ -40,6 +40,9 @@ MAX_CHUNKS = 1 << 16
 
 _PNG_SIGN = b"\x89PNG\r\n\x1a\n"
 _DEPTH_PLACE = 24  # of the bits per value, in the header that follows the sign
+_FORMATS = ("PNG", "JPEG")  # of data sets
+_PHOTOGRAPH_FORMATS = (*_FORMATS, "WEBP")  # of pictures without an annotation
+PHOTOGRAPH_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK")
 
 
@@ -153,26 +156,25 @@ def read_image(path: Path, *, upright: bool = False) -> Bytes:
 
     Grey becomes three equal channels; transparency, and the low byte of 16-bit colour, are dropped.
     EXIF orientation is ignored, as annotations are drawn on the stored pixels; upright: it is followed, for
-    photographs without an annotation. Raises `DataError` for anything else.
+    photographs without an annotation, which may be WebP as well. Raises `DataError` for anything else.
     """
-    rgb = read_picture(path)
-    if upright:
-        rgb = _upright(path, rgb)
+    rgb = read_picture(path, upright=upright)
     # Pillow's packer swaps the channels four times faster than a numpy copy with a negative stride.
     bgr, shape = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8), (rgb.height, rgb.width, 3)
     del rgb  # three copies of a large picture are one too many
     return bgr.reshape(shape).copy()
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
     """The same picture as Pillow has it, in RGB. Raises as `read_image`."""
-    with _open(path, _content(path)) as picture:
+    with _open(path, _content(path), _PHOTOGRAPH_FORMATS if upright else _FORMATS) as picture:
         if picture.mode not in _EIGHT_BIT_MODES:
             raise DataError(
                 f"{path} has {picture.mode} pixels; images must have 8 bits per channel (RGB, grey or "
                 "palette). Convert the file to an 8-bit RGB PNG."
             )
-        return _decode(path, picture, "RGB")
+        rgb = _decode(path, picture, "RGB")
+    return _upright(path, rgb) if upright else rgb
 
 
 def _upright(path: Path, picture: Image.Image) -> Image.Image:
@@ -228,11 +230,11 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise _read_error(path, error) from error
     if not content:
-        raise DataError(f"{path} is empty (0 bytes). Restore it from the data set's archive.")
+        raise DataError(f"{path} is empty (0 bytes). Restore it from where it came.")
     return content
 
 
-def _open(path: Path, content: bytes, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+def _open(path: Path, content: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Image:
     """The picture, its header read and its size checked, before memory is given to its pixels."""
     try:
         if content.startswith(_PNG_SIGN):
@@ -243,7 +245,7 @@ def _open(path: Path, content: bytes, formats: tuple[str, ...] = ("PNG", "JPEG")
     except Exception as error:  # broken bytes make Pillow's parsers raise OSError, KeyError, and more
         why = f" ({error})" if type(error) is ValueError else ""  # ours; Pillow's tell of its own buffers
         raise DataError(
-            f"{path} is not a readable {' or '.join(formats)} file{why}. Restore it from the data set's archive."
+            f"{path} is not a readable {' or '.join(formats)} file{why}. Restore it from where it came."
         ) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise DataError(
@@ -274,7 +276,7 @@ def _decode(path: Path, picture: Image.Image, mode: Literal["RGB", "L", "P"]) ->
         picture.load()
         return picture if picture.mode == mode else picture.convert(mode)
     except Exception as error:  # as in _open: the decoders' exceptions are not listed anywhere
-        raise DataError(f"{path} is truncated or damaged ({error}). Restore it from the data set's archive.") from error
+        raise DataError(f"{path} is truncated or damaged ({error}). Restore it from where it came.") from error
 
 
 def label_table(numbering: str, classes: ClassSet) -> Bytes:

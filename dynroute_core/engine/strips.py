@@ -123,11 +123,14 @@ def argmax_rows(quarter: Tensor, span: Span, out: Tensor) -> None:
             start = 1 + left
             one = here[:, : part.shape[0], start : start + columns]
             other = here[:, : part.shape[0], start + 1 : start + 1 + columns]
-            part.copy_(_argmax(torch.lerp(one, other, right))[:, : part.shape[1]])
+            part.copy_(argmax_classes(torch.lerp(one, other, right))[:, : part.shape[1]])
 
 
-def _argmax(values: Tensor) -> Tensor:
-    """K×h×w → h×w uint8: the first of the largest. Class by class: torch's own, over the first axis, is far slower."""
+def argmax_classes(values: Tensor) -> Tensor:
+    """K×h×w → h×w uint8: the first of the largest. Class by class: torch's own, over the first axis, is far slower.
+
+    The values are used up: the largest end in the first class.
+    """
     best, labels = values[0], torch.zeros(values.shape[1:], dtype=torch.uint8, device=values.device)
     for number in range(1, len(values)):
         labels.masked_fill_(values[number] > best, number)

@@ -9,10 +9,31 @@ import msgspec
 from torch import Tensor
 
 from dynroute_core.checkpoint import load_snapshot
+from dynroute_core.data.datasets import find_dataset
+from dynroute_core.data.labels import ClassSet
 from dynroute_core.experiments import Experiment
 from dynroute_core.model import Segmenter
 from dynroute_core.runs.record import CHECKPOINT, RECORD, Record, read_record
 from dynroute_core.system.errors import BlockedError
+
+
+class TrainedSegmenter(Segmenter):
+    """The network of an experiment, which knows at what size it is shown pictures and what its labels mean."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment.model)
+        self.experiment = experiment
+
+    @property
+    def classes(self) -> ClassSet:
+        """Names and colours of its labels, by train id."""
+        return find_dataset(self.experiment.data.name).classes
+
+    @property
+    def shortest(self) -> int:
+        """The shortest edge, in pixels, of the images that its evaluation showed it."""
+        data = self.experiment.data
+        return self.experiment.evaluate.shortest or min(data.height, data.width)
 
 
 @dataclass(frozen=True)
@@ -59,9 +80,9 @@ class FinishedRun:
             )
         return snapshot.network
 
-    def model(self) -> Segmenter:
+    def model(self) -> TrainedSegmenter:
         """Its network, in evaluation, on the CPU. Raises BlockedError where the run left no such weights."""
-        model = Segmenter(self.experiment.model)
+        model = TrainedSegmenter(self.experiment)
         try:
             model.load_state_dict(self.weights())
         except RuntimeError as error:
@@ -69,7 +90,8 @@ class FinishedRun:
                 f"{self.folder / CHECKPOINT} does not hold this run's network ({error}). "
                 "Run the row again with --force."
             ) from error
-        return model.eval()
+        model.eval()
+        return model
 
 
 def experiment_of(record: Record) -> Experiment:

@@ -25,6 +25,7 @@ from dynroute_core.system.strict_json import parse, read_checked, write_checked
 SCHEMA = 1
 RECORD, ROUTES, CURVE, EXAMPLES = "record.json", "routes.json", "curve.csv", "examples"
 PLAN, CHECKPOINT = "plan.json", "checkpoint.safetensors"  # of runs at work; never published
+WEIGHTS = "weights.safetensors"  # of runs whose weights ship
 LARGEST_NOMINAL_SIDE = 1 << 15  # pixels
 LONGEST_COUNT = 12  # digits
 

@@ -25,6 +25,7 @@ from dynroute_core.runs.record import (
     CHECKPOINT,
     EXAMPLES,
     SCHEMA,
+    WEIGHTS,
     CostRange,
     Costs,
     DataFacts,
@@ -139,7 +140,8 @@ def recorded_config(experiment: Experiment) -> dict[str, object]:
     """The settings as a record holds them: of given weights the file's name, not where it lay on this machine."""
     if experiment.weights is not None:
         path = Path(experiment.weights.file)
-        name = f"{path.parent.name}/{path.name}" if path.name == CHECKPOINT else path.name  # every run has one
+        of_a_run = path.name in (CHECKPOINT, WEIGHTS)  # names that tell nothing without the run's
+        name = f"{path.parent.name}/{path.name}" if of_a_run else path.name
         named = replace(experiment.weights, file=name)
         experiment = replace(experiment, weights=named)
     plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(experiment))

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from dynroute_core.checkpoint import MisfitError
 from dynroute_core.experiments import Experiment
-from dynroute_core.model import Segmenter
+from dynroute_core.runs.finished import TrainedSegmenter
 from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_core.weights.files import TakenWeights, give_weights, save_weights
 
 CONVERTED = ".safetensors"
 
 
-def fit_weights(chosen: Experiment) -> tuple[Segmenter, TakenWeights]:
+def fit_weights(chosen: Experiment) -> tuple[TrainedSegmenter, TakenWeights]:
     """The row's network with its given weights, and what came from the file. Raises BlockedError."""
     assert chosen.weights is not None
-    model = Segmenter(chosen.model)
+    model = TrainedSegmenter(chosen)
     try:
         return model, give_weights(model, Path(chosen.weights.file), use=chosen.weights.use)
     except MisfitError as error:

@@ -14,12 +14,15 @@ from pathlib import Path
 from dynroute_core.system.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "runs"
+SHIPPED = "shipped"  # as --weights: those of the row in results/
 ROUTE_FACTORS = ("one", "gate")  # of `cell.RouteFactors`, which needs torch
 CLUSTERS = ("slurm", "local")  # of `cluster_options.ClusterName`
 NOT_OF_A_JOB = {
     *("help", "row", "all", "list", "seed", "seeds", "cluster", "cluster_option", "status"),
     *("dry_run", "convert", "keep_going", "json"),
 }
+OF_PREDICT = ("predict", "row", "profile", "data", "set", "weights", "device", "out", "force", "json")
 
 
 def parser(text: str) -> ArgumentParser:
@@ -57,10 +60,23 @@ def _add_what(made: ArgumentParser) -> None:
 
 def _add_with_what(made: ArgumentParser) -> None:
     add = made.add_argument_group("with what").add_argument
-    add("--weights", metavar="FILE", default="", help="evaluate these weights, a released .pth for one; train nothing")
+    add(
+        "--weights",
+        metavar="FILE",
+        default="",
+        help="evaluate these weights, a released .pth for one, or those of the row that ship: shipped; train nothing",
+    )
     add("--init", metavar="FILE", default="", help="train from these weights, an ImageNet backbone for one")
     add("--convert", metavar="FILE.safetensors", type=Path, help="only write the given weights in our format, and stop")
     add("--route", metavar="ROUTE", default="", help="evaluate on a forced route: a name, FILE.json or image:NAME")
+    add(
+        "--predict",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE|FOLDER",
+        help="only segment these pictures, by the weights that ship or --weights; --out is then predictions, here",
+    )
     add(
         "--route-factors", choices=ROUTE_FACTORS, default=ROUTE_FACTORS[0], help="its factors: 1, or what gates compute"
     )
@@ -71,7 +87,7 @@ def _add_how(made: ArgumentParser) -> None:
     add("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     add("--gpus", type=int, metavar="N", help="train on N GPUs of this machine together")
     add("--procs", type=int, metavar="N", help="train by N processes together, on the CPU")
-    add("--out", type=Path, default=ROOT / "runs", metavar="FOLDER", help="default: runs, beside this file")
+    add("--out", type=Path, default=RUNS, metavar="FOLDER", help="default: runs, beside this file")
     add(
         "--export",
         default="",
@@ -99,6 +115,9 @@ def check(arguments: Namespace) -> None:
     """Raises UsageError for what the words alone show to be wrong."""
     settings_of(arguments)
     data_of(arguments)
+    if arguments.predict:
+        _check_predict(arguments)
+        return
     if arguments.timeout is not None and not 0 < arguments.timeout < float("inf"):
         raise UsageError(f"--timeout {arguments.timeout:g}: give minutes above 0.")
     _check_rows(arguments)
@@ -171,6 +190,21 @@ def job_words(arguments: Namespace, rows: Sequence[str], seed: int) -> list[str]
         else:
             words.append(option if value is True else f"{option}={value}")
     return words
+
+
+def _check_predict(arguments: Namespace) -> None:
+    for action in parser("")._actions:
+        if action.dest not in OF_PREDICT and getattr(arguments, action.dest, action.default) != action.default:
+            allowed = ", ".join(f"--{name}" for name in OF_PREDICT[1:])
+            raise UsageError(f"--predict with {action.option_strings[-1]}: only {allowed} go with it.")
+    if len(set(arguments.row)) > 1:
+        raise UsageError("--predict is by one network: give one --row.")
+    fitting = arguments.weights not in ("", SHIPPED) and arguments.row
+    if (arguments.set or arguments.profile or arguments.data != parser("").get_default("data")) and not fitting:
+        raise UsageError(
+            "--predict with --profile, --data or --set: these say what network --weights FILE is of. Give --row and "
+            "--weights FILE with them."
+        )
 
 
 def _check_rows(arguments: Namespace) -> None:

@@ -25,6 +25,7 @@ from dynroute_suite.command.options import (
     settings_of,
     weights_setting,
 )
+from dynroute_suite.command.shipped_weights import with_shipped
 from dynroute_suite.notebook.row import Options
 
 
@@ -63,6 +64,7 @@ def open_session(arguments: Namespace) -> Session:
     Raises UsageError, and BlockedError for given weights that are refused or of another network, and for a cluster that
     is not here.
     """
+    arguments = with_shipped(arguments)
     experiments = _experiments(arguments)
     data, _ = data_of(arguments)
     session = Session(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dynroute_core.cell import DEAD, Gate
-from dynroute_core.data.dataset import Sample, SegmentationDataset, read_image
+from dynroute_core.data.dataset import PHOTOGRAPH_ENDINGS, Sample, SegmentationDataset, read_image
 from dynroute_core.data.datasets import find_dataset
 from dynroute_core.data.labels import IGNORE, ClassSet
 from dynroute_core.evaluate import ImageResult, RouteTaken, as_input, first_route, predict_labels
@@ -37,7 +37,6 @@ from dynroute_core.system.files import visible
 from dynroute_suite.report.flow import Flow, flow
 
 GATES = "as the gates decide"
-ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,15 @@ def pictures_of(dataset: SegmentationDataset) -> Pictures:
 
 
 def own_pictures(folder: Path) -> Pictures:
-    """PNG and JPEG files of a folder, by name, turned as the camera was. Raises BlockedError where there are none."""
-    files = [path for path in visible(folder, "*") if path.suffix.lower() in ENDINGS]
+    """PNG, JPEG and WebP files of a folder, by name, turned as the camera was.
+
+    Raises BlockedError where there are none.
+    """
+    files = [path for path in visible(folder, "*") if path.suffix.lower() in PHOTOGRAPH_ENDINGS]
     if not files:
-        raise BlockedError(f"{folder} holds no pictures ({', '.join(ENDINGS)}). Put some there, or name another.")
+        raise BlockedError(
+            f"{folder} holds no pictures ({', '.join(PHOTOGRAPH_ENDINGS)}). Put some there, or name another."
+        )
 
     def opened(index: int) -> Sample:
         image = read_image(files[index], upright=True)

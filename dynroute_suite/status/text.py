@@ -25,10 +25,12 @@ def statuses_of(arguments: Namespace) -> list[RunStatus]:
     if not (arguments.row or arguments.all):
         return found
     from dynroute_core.experiments import ROWS  # needs torch, which takes seconds
+    from dynroute_suite.command.shipped_weights import with_shipped
 
     for row in arguments.row:
         if row not in ROWS:
             raise suggest("row", row, ROWS)
+    arguments = with_shipped(arguments) if arguments.row else arguments
     profile, data = profile_of(arguments), arguments.data.partition("=")[0]
     rows, seeds = rows_of(arguments, ROWS), seeds_of(arguments)
     return expected(found, [(row, profile, data, seed) for row in rows for seed in seeds])

@@ -13,7 +13,7 @@ import typing
 import papermill
 
 from dynroute_core.experiments import Experiment
-from dynroute_core.runs import record
+from dynroute_core.runs import record, shipped
 from dynroute_core.system.files import visible
 from dynroute_core.system.provenance import SourceFacts
 from dynroute_suite.book.settings import settings_of
@@ -36,6 +36,7 @@ _SCHEMA = (
     record.Routes,
     record.ImageRoute,
     record.CurvePoint,
+    shipped.ShippedFacts,
 )
 
 

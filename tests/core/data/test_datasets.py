@@ -216,6 +216,15 @@ def test_exif_orientation_is_ignored_unless_asked_for(tmp_path: Path) -> None:
     assert read_image(tmp_path / "x.jpg", upright=True).shape == (6, 4, 3)
 
 
+def test_photographs_may_be_webp_and_images_with_annotations_not(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90°"
+    Image.fromarray(red()).save(tmp_path / "x.webp", exif=exif)
+    assert read_image(tmp_path / "x.webp", upright=True).shape == (6, 4, 3)
+    with pytest.raises(DataError, match=r"x\.webp is not a readable PNG or JPEG file"):
+        read_image(tmp_path / "x.webp")
+
+
 def test_broken_exif_is_an_error_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Image.Image) -> Image.Image:
         raise SyntaxError("not a TIFF file")

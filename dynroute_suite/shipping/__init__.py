@@ -1,0 +1,1 @@
+"""Makes a finished run's weights ship with the repository."""
