@@ -7,6 +7,7 @@ formulas, and the theme's files are local.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dynroute_core.system.errors import DynrouteError, UsageError
-from dynroute_core.system.files import make_folder
+from dynroute_core.system.files import make_folder, write_whole
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
+from dynroute_suite.book.lean import make_lean
+from dynroute_suite.book.row_head import PACKED
 from dynroute_suite.book.row_pages import write_row_pages
 from dynroute_suite.book.sources import write_source_pages
 from dynroute_suite.book.toc import check_toc
 from dynroute_suite.report.failures import plain
+from dynroute_suite.report.measured import CSV, measured_csv
 from dynroute_suite.report.results import ROOT, Results
 
 BOOK = ROOT / "book"
@@ -56,6 +60,8 @@ def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
     say("row pages")
     write_row_pages(source / "rows", shown)
     write_source_pages(source)
+    (source / "_assets" / "results").mkdir(exist_ok=True)
+    write_whole(source / "_assets" / "results" / CSV, measured_csv(shown.committed).encode())
     check_toc(source, draft=draft)
     return source
 
@@ -77,7 +83,10 @@ def _copy_records(results: Results, target: Path) -> None:
             results.require_inside(path)
             there = target / path.relative_to(results.folder)
             there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, there)
+            if path.name in PACKED:
+                there.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+            else:
+                shutil.copyfile(path, there)
 
 
 def single_page(out: Path) -> Path:
@@ -99,8 +108,7 @@ def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     if done.returncode:
         told = [plain(line) for line in done.stderr.splitlines() if line.strip()]
         raise DynrouteError("jupyter-book failed; what it warned of:\n" + "\n".join(told[-40:]))
-    for unread in made.rglob("*.map"):  # of the theme's scripts and styles: megabytes that no reader loads
-        unread.unlink()
+    make_lean(made)
     target = out / (HTML if builder == "html" else "pdf")
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(made, target)

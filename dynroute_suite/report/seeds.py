@@ -28,6 +28,16 @@ class Seeds:
     def n(self) -> int:
         return len(self.runs)
 
+    @property
+    def row(self) -> str:
+        return self.runs[0].record.row
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """`29.9 ± 3.7 (3)`: the mean, the standard deviation (n − 1) and n; of one value, the value alone."""
+    mean = percent(statistics.fmean(values))
+    return f"{mean} ± {statistics.stdev(values):.1f} ({len(values)})" if len(values) > 1 else mean
+
 
 def by_setting(runs: Sequence[Committed]) -> tuple[Seeds, ...]:
     """The runs that differ in nothing but the seed, together."""
