@@ -37,6 +37,11 @@ def row_link(row: str, text: str = "") -> str:
     return markup.link(text or ROWS[row].title, row_address(row))
 
 
+def seeds_address(found: Sequence[Committed]) -> str:
+    """Where a number of these runs of one row leads: a single run's to its record, a mean to the row's page."""
+    return found[0].address if len(found) == 1 else row_address(found[0].record.row)
+
+
 def row_label(row: str) -> str:
     """A row's short name, as figures have it."""
     return ROW_LABELS.get(row, row)

@@ -41,6 +41,11 @@ def told_apart(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def recipe_of(record: Record) -> str:
+    """The recipe that a run was trained by; runs of two recipes do not compare."""
+    return str(_settings(record).get(RECIPE, ""))
+
+
 def _settings(record: Record) -> Mapping[str, object]:
     found = flat(record.config, "")
     with suppress(BlockedError):  # settings that this version cannot read stand as they are

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from dynroute_suite.book.row_head import group_title, row_label, row_link
+from dynroute_suite.book.row_head import group_title, row_label, row_link, seeds_address
 from dynroute_suite.figures.pareto import pareto_figure
 from dynroute_suite.figures.run import class_iou_figure
 from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.claims import Check, claims, common_checks
-from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import is_comparable
 from dynroute_suite.report.numbers import NOTHING, percent
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import KINDS, MEANINGS, SIGNS, RowState, row_states
-from dynroute_suite.report.seeds import comparison_table, comparisons, seeds_table
+from dynroute_suite.report.seeds import Seeds, by_setting, comparison_table, comparisons, seeds_table
 from dynroute_suite.report.tables import escape_markdown
+from dynroute_suite.report.told_apart import told_apart
 
 CLAIMED_ON = ("demo", "camvid")
 VERDICTS: Mapping[bool | None, str] = {True: "held", False: "did not hold", None: "open"}
@@ -47,25 +48,32 @@ def _detail(state: RowState) -> str:
 
 
 def per_class(results: Results) -> str:
-    """Every class's IoU, the runs of one profile and data set side by side."""
+    """Every class's IoU, the settings of one profile and data set side by side, each the mean over its seeds."""
     parts = []
     for (profile, data), runs in results.groups.items():
+        settings = by_setting(runs)
+        apart = told_apart([same.runs[0].record for same in settings])
+        heads = [_column(same, words) for same, words in zip(settings, apart, strict=True)]
         names = list(runs[0].record.metrics.class_iou_percent)
-        header = [
-            "IoU %",
-            *(f"{row_label(one.record.row)}, seed {one.record.seed}" for one in runs),
-        ]
-        lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
-        mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
-        parts.append(f"## {group_title(profile, data)}\n\n{markup.table(header, [*lines, mean], right=1)}")
-        best = max(runs, key=lambda one: one.record.metrics.miou_percent)
-        parts.append(figure_block(class_iou_figure(best.record)))
+        lines = [[escape_markdown(name), *(_class_number(same, name) for same in settings)] for name in names]
+        mean = ["**mIoU**", *(markup.link(percent(same.mean_percent), seeds_address(same.runs)) for same in settings)]
+        table = markup.table(["IoU %", *heads], [*lines, mean], right=1)
+        parts.append(f"## {group_title(profile, data)}\n\n{table}")
+        best = max(settings, key=lambda same: same.mean_percent)
+        parts.append(figure_block(class_iou_figure(*(one.record for one in best.runs))))
     return "\n\n".join(parts) or "There is no run yet."
 
 
-def _class_number(one: Committed, name: str) -> str:
-    value = one.record.metrics.class_iou_percent.get(name)
-    return NOTHING if value is None else markup.link(percent(value), one.address)
+def _column(same: Seeds, words: str) -> str:
+    """A setting over its column: its row, what sets it apart, and n where that is not 1."""
+    several = f"n = {same.n}" if same.n > 1 else ""
+    return escape_markdown(", ".join(filter(None, (row_label(same.row), words, several))))
+
+
+def _class_number(same: Seeds, name: str) -> str:
+    values = [one.record.metrics.class_iou_percent.get(name) for one in same.runs]
+    known = [value for value in values if value is not None]
+    return markup.link(percent(fmean(known)), seeds_address(same.runs)) if known else NOTHING
 
 
 def pareto(results: Results) -> str:

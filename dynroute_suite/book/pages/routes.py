@@ -32,7 +32,7 @@ from dynroute_suite.report.relations import (
 )
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.routed_runs import NO_RUNS, RoutedRun
-from dynroute_suite.report.seeds import by_setting
+from dynroute_suite.report.seeds import first_seeds
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
 HARDLY = 0.01  # of the mean: runs whose images differ by less say nothing about what makes an image dear
@@ -53,16 +53,10 @@ def explorer_facts(results: Results) -> str:
 
 def gallery(results: Results) -> str:
     """Per setting its first seed's mean route, and those of the cheapest, the median and the dearest image."""
-    runs = _first_seeds(results)
+    runs = first_seeds(results.routed)
     if not runs:
         return NO_RUNS
     return "\n\n".join(_gallery_of(run) for run in runs)
-
-
-def _first_seeds(results: Results) -> list[RoutedRun]:
-    """A run per setting: its other seeds are networks like it."""
-    firsts = {same.runs[0].identity for same in by_setting(results.routed)}
-    return [run for run in results.routed if run.identity in firsts]
 
 
 def _gallery_of(run: RoutedRun) -> str:
@@ -113,7 +107,7 @@ def _photographs(run: RoutedRun) -> list[Picture]:
 
 def mean_routes(results: Results) -> str:
     """The mean route of every setting's first seed side by side, cheapest first."""
-    runs = sorted(_first_seeds(results), key=lambda run: run.record.costs.paper.mean_macs)
+    runs = sorted(first_seeds(results.routed), key=lambda run: run.record.costs.paper.mean_macs)
     cards = []
     for run in runs:
         costs = run.record.costs

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PAPER, PROTOCOL, PUBLISHED, RELEASE, Published
 from dynroute_core.runs.record import Record
-from dynroute_suite.book.row_head import NO_NUMBERS, group_title, row_address, row_label, row_link
+from dynroute_suite.book.row_head import NO_NUMBERS, group_title, row_label, row_link, seeds_address
 from dynroute_suite.report import markup
 from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import is_comparable, why_not_comparable
@@ -80,7 +80,7 @@ def _our_cells(found: Sequence[Committed]) -> list[str]:
         return [NOTHING] * 3
     miou = mean_and_spread([_miou(one.record) for one in found])
     costs = (f"{_mean(found, number):.1f}" for number in (_paper_giga, _repo_giga))
-    return [markup.link(number, _address(found)) for number in (miou, *costs)]
+    return [markup.link(number, seeds_address(found)) for number in (miou, *costs)]
 
 
 def _mean(found: Sequence[Committed], number: Number) -> float:
@@ -150,9 +150,4 @@ def _measured_cells(same: Seeds) -> list[str]:
         gmacs(statistics.fmean(cost.repo.mean_macs for cost in costs)),
     ]
     seeds = " ".join(markup.link(str(one.record.seed), one.address) for one in same.runs)
-    return [seeds, *(markup.link(number, _address(same.runs)) for number in numbers)]
-
-
-def _address(found: Sequence[Committed]) -> str:
-    """Where a number leads: a single run's to its record, several runs' mean to the row's page."""
-    return found[0].address if len(found) == 1 else row_address(found[0].record.row)
+    return [seeds, *(markup.link(number, seeds_address(same.runs)) for number in numbers)]
