@@ -2,7 +2,8 @@
 
 Stages the book in OUT/source (prose, fragments, row pages, the sources that pages point to, the records), then runs
 jupyter-book on it with warnings as errors, and leaves OUT/html. Reads the network nowhere: an extension writes the
-formulas, and the theme's files are local.
+formulas, and the theme's files are local. `build_again` is for who writes prose: it takes over what prose does not
+change.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_core.system.files import make_folder, write_whole
+from dynroute_suite.book.again import STAMP, renew_prose, require_only_prose_changed, write_stamp
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_suite.book.lean import make_lean
 from dynroute_suite.book.row_head import PACKED
@@ -30,7 +32,8 @@ from dynroute_suite.report.results import ROOT, Results
 BOOK = ROOT / "book"
 DEFAULT_OUT = BOOK / "_build"
 SOURCE, HTML, RECORDS = "source", "html", "records"
-OURS = (SOURCE, HTML, "sphinx")  # what a build makes in its folder, and a new one removes
+WORK = "sphinx"  # jupyter-book's own folder
+OURS = (SOURCE, HTML, WORK, STAMP)  # what a build makes in its folder, and a new one removes
 SHIPPED = ("record.json", "routes.json", "curve.csv", "failed.ipynb", "log.txt")
 
 Say = Callable[[str], None]
@@ -44,7 +47,22 @@ def build(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
     """
     source = stage(results=results, out=out, draft=draft, say=say)
     say("jupyter-book writes the pages")
-    return _sphinx(source, out, builder="html")
+    made = _sphinx(source, out, builder="html")
+    write_stamp(out, BOOK, results)
+    return made
+
+
+def build_again(*, results: Path, out: Path, say: Say = print) -> Path:
+    """Builds anew the pages whose prose changed since the build in OUT; gives the folder of pages.
+
+    Raises UsageError where more than prose changed, or nothing was built there; else as `build` does.
+    """
+    require_only_prose_changed(out, BOOK, results)
+    changed = renew_prose(BOOK, out / SOURCE)
+    write_source_pages(out / SOURCE)
+    check_toc(out / SOURCE)
+    say(f"jupyter-book writes anew: {', '.join(changed) or 'nothing'}")
+    return _sphinx(out / SOURCE, out, builder="html", whole=False)
 
 
 def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) -> Path:
@@ -94,12 +112,13 @@ def single_page(out: Path) -> Path:
     return _sphinx(out / SOURCE, out, builder="singlehtml")
 
 
-def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
-    """Runs jupyter-book; its pages end in OUT/html. Raises DynrouteError with its warnings."""
-    work = out / "sphinx"
+def _sphinx(source: Path, out: Path, *, builder: str, whole: bool = True) -> Path:
+    """Runs jupyter-book; its pages end in OUT/html. whole: every page, not only what changed. Raises DynrouteError with
+    its warnings."""
+    work = out / WORK
     jupyter_book = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", jupyter_book, "build", str(source), "--path-output", str(work)]
-    command += ["-W", "-n", "--keep-going", "--all", "--quiet", "--builder", builder]
+    command += ["-W", "-n", "--keep-going", "--quiet", "--builder", builder, *["--all"] * whole]
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0"}
@@ -111,6 +130,5 @@ def _sphinx(source: Path, out: Path, *, builder: str) -> Path:
     make_lean(made)
     target = out / (HTML if builder == "html" else "pdf")
     shutil.rmtree(target, ignore_errors=True)
-    shutil.move(made, target)
-    shutil.rmtree(work)
+    shutil.copytree(made, target)
     return target

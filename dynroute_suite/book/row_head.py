@@ -10,7 +10,7 @@ from urllib.parse import quote
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL, PUBLISHED, Published
 from dynroute_core.runs.marks import from_scratch
-from dynroute_core.runs.record import RECORD, ROUTES, Record
+from dynroute_core.runs.record import CURVE, RECORD, ROUTES, Record
 from dynroute_suite.figures.style import ROW_LABELS
 from dynroute_suite.report import markup
 from dynroute_suite.report.committed import Committed
@@ -23,7 +23,7 @@ from dynroute_suite.report.seeds import Seeds, by_setting, mean_and_spread
 from dynroute_suite.report.tables import escape_markdown
 from dynroute_suite.report.told_apart import told_apart
 
-PACKED = (ROUTES,)  # offered as .gz: a tenth of its size
+PACKED = (ROUTES, CURVE)  # offered as .gz: megabytes otherwise
 NO_NUMBERS = Published("", None, None, None, None)
 
 

@@ -14,7 +14,7 @@ from dynroute_core.runs.record import EXAMPLES, example_names
 from dynroute_suite.book.explorer.data import explorer_json, shipped_images
 from dynroute_suite.book.explorer.page import explorer_block
 from dynroute_suite.book.row_head import row_address
-from dynroute_suite.figures.diagram import legend_picture, mean_route_diagram, small_diagram
+from dynroute_suite.figures.diagram import legend_picture, small_diagram
 from dynroute_suite.figures.examples import example_figure
 from dynroute_suite.figures.relations import class_correlation_figure, cost_in_order_figure
 from dynroute_suite.figures.style import Picture
@@ -52,7 +52,7 @@ def explorer_facts(results: Results) -> str:
 
 
 def gallery(results: Results) -> str:
-    """Per setting its first seed's mean route, and those of the cheapest, the median and the dearest image."""
+    """Per setting the routes of its first seed's cheapest, median and dearest image."""
     runs = first_seeds(results.routed)
     if not runs:
         return NO_RUNS
@@ -61,18 +61,15 @@ def gallery(results: Results) -> str:
 
 def _gallery_of(run: RoutedRun) -> str:
     costs = run.record.costs
-    mean = mean_route_diagram(
-        run.routes, config=run.config, height=costs.nominal_height, width=costs.nominal_width, title="Mean route"
-    )
     cards = "".join(_card(run, role, name) for role, name in example_names(run.record).items())
     words = (
         f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
         f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
         f"{100 * _spread(run):.1f} % between the cheapest and the dearest. "
-        f"[Record]({run.address}), [page of the row]({row_address(run.record.row)})."
+        f"[Record]({run.address}), [mean route and more]({row_address(run.record.row)})."
     )
     parts = [f"## {_heading(run)}", words]
-    parts += [_block(mean.html), _block(f'<div class="dr-grid">{cards}</div>')]
+    parts += [_block(f'<div class="dr-grid">{cards}</div>')]
     parts += [_block(picture.html) for picture in _photographs(run)]
     return "\n\n".join(parts)
 
