@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dynroute_core.system.errors import EXIT_DONE, DynrouteError
-from dynroute_suite.book.build import DEFAULT_OUT, HTML, build
+from dynroute_suite.book.build import DEFAULT_OUT, HTML, build, build_again
 from dynroute_suite.report.results import ROOT
 
 
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=ROOT / "results", help="default: the committed results")
     made.add_argument("--out", type=Path, default=DEFAULT_OUT, help="default: book/_build")
     made.add_argument("--draft", action="store_true", help="pages that no table of contents lists go to the end")
+    made.add_argument("--again", action="store_true", help="after a build, when only the text of pages changed")
     made.add_argument("--port", type=int, default=8000, help="of serve, default 8000")
     return made
 
@@ -33,7 +34,10 @@ def main(words: list[str] | None = None) -> int:
             serve(chosen.out / HTML, port=chosen.port)
             return EXIT_DONE
         began = time.monotonic()
-        pages = build(results=chosen.results, out=chosen.out, draft=chosen.draft)
+        if chosen.again:
+            pages = build_again(results=chosen.results, out=chosen.out)
+        else:
+            pages = build(results=chosen.results, out=chosen.out, draft=chosen.draft)
         size = sum(path.stat().st_size for path in pages.rglob("*") if path.is_file()) / 2**20
         print(f"{pages / 'index.html'}: {size:.1f} MB in {time.monotonic() - began:.0f} s")
         if chosen.what == "pdf":

@@ -1,121 +1,127 @@
-"""A page for every row, made by papermill from `notebooks/row.ipynb` in report mode.
+"""A page for every row: what it is, what came out, how it learned, what it sees, where the effort went, its files.
 
-The notebook runs once per finished run of the row, which it reads instead of running it; the page holds what they
-show, each under a heading that names profile, data set and seed. A row without a finished run gets the cells that need
-none. The row's state, its numbers and its commands come first.
+Runs that differ in the seed alone are one setting: shown once, its seeds as dots and thin lines. Routes are a network's
+own, so they are the first seed's. `notebooks/row.ipynb` shows a single run whole.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tempfile
 from pathlib import Path
 
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
-
 from dynroute_core.experiments import ROWS, experiment
-from dynroute_core.system.errors import DynrouteError
+from dynroute_core.published import PROTOCOL_DATA, PROTOCOL_PROFILE
+from dynroute_core.runs.finished import experiment_of
+from dynroute_core.runs.record import CURVE, EXAMPLES, RECORD, ROUTES, example_names, read_curve
 from dynroute_core.system.files import write_whole
-from dynroute_suite.book import in_process as engine
-from dynroute_suite.book.row_head import downloads, overview
-from dynroute_suite.notebook import document
-from dynroute_suite.notebook.row import ROOT, TEMPLATE, Options, parameters
-from dynroute_suite.report.committed import Committed
+from dynroute_suite.book.row_head import NamedSetting, downloads, named_settings, overview, run_and_failures
+from dynroute_suite.figures.diagram import mean_route_diagram
+from dynroute_suite.figures.examples import example_figure
+from dynroute_suite.figures.run import class_iou_figure, cost_figure
+from dynroute_suite.figures.seeds import learning_figure, outcome_figure
+from dynroute_suite.figures.style import Picture, figure_block
+from dynroute_suite.report import markup
+from dynroute_suite.report.comparable import is_comparable
+from dynroute_suite.report.flow import config_of
+from dynroute_suite.report.numbers import significant
 from dynroute_suite.report.results import Results
-from dynroute_suite.report.tables import escape_markdown
-
-NEEDS_RECORD = "needs-record"
-RESULT = "result"
-NOT_SHOWN = ("title", "run-text")
-HIDDEN = {document.INJECTED, "parameters"}
+from dynroute_suite.report.routed_runs import RoutedRun, has_routes
+from dynroute_suite.report.tables import comparison_markdown, escape_markdown, settings_table
 
 
 def write_row_pages(folder: Path, results: Results) -> None:
-    """Writes `folder/ROW.ipynb` for every row. Raises DynrouteError where the notebook does not run to its end."""
-    engine.register()
+    """Writes `folder/ROW.md` for every row. Raises BlockedError for a run whose routes or curve cannot be read."""
     folder.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
-        write_whole(folder / f"{row}.ipynb", row_page(row, results))
+        write_whole(folder / f"{row}.md", row_page(row, results).encode())
 
 
-def row_page(row: str, results: Results) -> bytes:
-    """One row's page as a notebook."""
-    cells = [_markdown("head", f"# {ROWS[row].title}"), _markdown("overview", overview(row, results))]
-    found = results.of_row(row)
-    for one in found:
-        name = one.folder.name
-        cells.append(_markdown(f"{name}-head", f"## {_heading(one)}\n\n{downloads(one)}"))
-        cells += [_demote(cell, name) for cell in execute(row, one)]
-    if not found:
-        cells += execute(row, None)
-    made: document.Notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    return document.normalise(made, document.Dress(title=ROWS[row].title))
+def row_page(row: str, results: Results) -> str:
+    """One row's page in Markdown."""
+    settings = named_settings(results.of_row(row))
+    parts = [f"# {ROWS[row].title}", overview(row, results), _what_it_is(row)]
+    if settings:
+        parts += [_outcome(settings), _learning(settings), _classes(settings), _effort(settings), _files(settings)]
+    return "\n\n".join([*parts, *run_and_failures(row, results)]) + "\n"
 
 
-def _heading(one: Committed) -> str:
-    record = one.record
-    return escape_markdown(f"{record.profile.capitalize()} profile on {record.data.name}, seed {record.seed}")
+def _what_it_is(row: str) -> str:
+    """The settings of the published recipe, folded away."""
+    chosen = experiment(row, profile=PROTOCOL_PROFILE, data=PROTOCOL_DATA)
+    words = "Everything that decides the result, as published. Each can be changed with `--set`."
+    return f"## What it is\n\n{words}\n\n{_folded('Every setting', settings_table(chosen))}"
 
 
-def execute(row: str, one: Committed | None) -> list[document.Cell]:
-    """The cells of `notebooks/row.ipynb` for a finished run; for none, those cells that need no run."""
-    template = nbformat.read(TEMPLATE, as_version=4)
-    if one is None:
-        template.cells = [cell for cell in template.cells if NEEDS_RECORD not in cell.metadata.get("tags", [])]
-        chosen, options = experiment(row, profile="full", data="cityscapes"), ""
-    else:
-        record = one.record
-        chosen = experiment(row, profile=record.profile, data=record.data.name, seed=record.seed)
-        options = str(one.folder)
-    values = parameters(chosen, Options(settings={}, data_root=None, out=ROOT / "runs"))
-    with tempfile.TemporaryDirectory(prefix="dynroute-") as scratch:
-        given, done = Path(scratch) / "row.ipynb", Path(scratch) / "done.ipynb"
-        nbformat.write(template, given)
-        try:
-            papermill.execute_notebook(
-                str(given),
-                str(done),
-                parameters=values | {"finished": options},
-                engine_name=engine.NAME,
-                kernel_name="python3",
-                cwd=str(ROOT),
-                progress_bar=False,
-                report_mode=True,
-            )
-        except PapermillExecutionError as error:
-            raise DynrouteError(f"the page of {options or row} failed: {error.ename}: {error.evalue}") from error
-        cells = document.read(done)["cells"]
-    return _as_report(cells)
+def _folded(title: str, text: str) -> str:
+    return f":::{{dropdown}} {title}\n{text}\n:::"
 
 
-def _as_report(cells: list[document.Cell]) -> list[document.Cell]:
-    """What a reader wants of an executed notebook: the result first, no code, nothing about running."""
-    shown = [cell for cell in cells if cell.get("id") not in NOT_SHOWN and not HIDDEN & set(document.tags(cell))]
-    for cell in shown:
-        if cell["cell_type"] == "code":
-            cell["metadata"] = {"tags": ["remove-input"]}
-    return sorted(shown, key=lambda cell: cell.get("id") != RESULT)
+def _outcome(settings: list[NamedSetting]) -> str:
+    drawn = outcome_figure([(one.name, [run.record for run in one.same.runs]) for one in settings])
+    words = "A dot is a seed. Where a setting has several, a bar marks their mean, a line their standard deviation."
+    compared = [
+        comparison_markdown(run.record) for one in settings for run in one.same.runs if is_comparable(run.record)
+    ]
+    return "\n\n".join(["## What came out", words, figure_block(drawn), *compared])
 
 
-def _demote(cell: document.Cell, name: str) -> document.Cell:
-    """The cell as a part of a section: its id unique on the page, its headings one level lower."""
-    cell["id"] = f"{name}-{cell['id']}"
-    if cell["cell_type"] == "markdown":
-        cell["source"] = re.sub(r"(?m)^(#+) ", r"#\1 ", cell["source"])
-    return cell
+def _learning(settings: list[NamedSetting]) -> str:
+    parts = ["## How it learned", "A thin line is a seed."]
+    if any(experiment_of(one.same.runs[0].record).train.budget for one in settings):
+        parts.append("Watch the cost: first the network learns to see, then, from the dashed line on, to save.")
+    for one in settings:
+        curves = [points for run in one.same.runs if (points := read_curve(run.folder / CURVE))]
+        if curves:
+            train = experiment_of(one.same.runs[0].record).train
+            parts.append(figure_block(learning_figure(curves, title=f"{one.row}, {one.name}", train=train)))
+        else:
+            marks = ", ".join(one.same.runs[0].record.marks)
+            parts.append(f"{escape_markdown(one.name)}: nothing was trained here: {escape_markdown(marks)}.")
+    return "\n\n".join(parts)
 
 
-def _markdown(name: str, source: str) -> document.Cell:
-    return {"id": name, "cell_type": "markdown", "metadata": {}, "source": source}
+def _classes(settings: list[NamedSetting]) -> str:
+    words = "The intersection over union of each class: the mean over seeds as a bar, each seed as a dot."
+    figures = [class_iou_figure(*(run.record for run in one.same.runs)) for one in settings]
+    return "\n\n".join(["## What it sees", words, *map(figure_block, figures)])
 
 
-def titles(folder: Path) -> dict[str, str]:
-    """The first heading of every page that `write_row_pages` left in a folder."""
-    found = {}
-    for path in sorted(folder.glob("*.ipynb")):
-        first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
-        found[path.stem] = "".join(first).splitlines()[0].removeprefix("# ")
-    return found
+def _effort(settings: list[NamedSetting]) -> str:
+    words = (
+        "Every seed is a network of its own, with routes of its own: here is the first one's, the mean over all "
+        "images. The [explorer](/routes/explorer.md) shows every seed, image by image."
+    )
+    pictures = [shown for one in settings for shown in _effort_of(one)]
+    return "\n\n".join(["## Where the effort went", words, *map(figure_block, pictures)])
+
+
+def _effort_of(one: NamedSetting) -> list[Picture]:
+    """The mean route of a setting's first seed; with gates, what its images cost; its examples where they are there."""
+    first = one.same.runs[0]
+    costs, run = first.record.costs, RoutedRun.of(first)
+    drawn = mean_route_diagram(
+        run.routes,
+        config=config_of(first.record),
+        height=costs.nominal_height,
+        width=costs.nominal_width,
+        title=f"{one.name}: mean route of seed {first.record.seed}",
+    )
+    shown = [drawn, *([cost_figure(first.record)] if has_routes(first) else [])]
+    if (first.folder / EXAMPLES).is_dir():
+        shown += [example_figure(first.folder, first.record, run.routes, role) for role in example_names(first.record)]
+    return shown
+
+
+def _files(settings: list[NamedSetting]) -> str:
+    lines = [
+        [
+            escape_markdown(one.name),
+            str(run.record.seed),
+            *downloads(run, (RECORD, ROUTES, CURVE)),
+            significant(run.record.durations.minutes),
+        ]
+        for one in settings
+        for run in one.same.runs
+    ]
+    words = "`notebooks/row.ipynb` shows one of them whole: give its folder under `results/` as `finished`."
+    table = markup.table(["setting", "seed", "record", "routes", "curve", "minutes"], lines, right=5)
+    return f"## Files\n\n{table}\n\n{words}"

@@ -37,7 +37,9 @@ def write_source_pages(source: Path) -> None:
             raise UsageError(
                 f"a page links to /source/{name}.md, and no module of {' or '.join(PACKAGES)} has that name."
             )
-        (folder / f"{name}.md").write_text(source_page(modules[name]), encoding="utf-8")
+        page, text = folder / f"{name}.md", source_page(modules[name])
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:  # an untouched one is not built again
+            page.write_text(text, encoding="utf-8")
 
 
 def source_page(module: str) -> str:

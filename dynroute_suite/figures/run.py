@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -123,21 +124,27 @@ def class_set(record: Record) -> ClassSet:
     return ClassSet(record.data.name, names, ((128, 128, 128),) * len(names))
 
 
-def class_iou_figure(record: Record) -> Picture:
-    """Every class's IoU as a bar, the best on top, with the class's colour; a class that never occurs has no bar."""
+def class_iou_figure(record: Record, *others: Record) -> Picture:
+    """Every class's IoU as a bar, the best on top, with the class's colour; a class that never occurs has no bar.
+
+    others: further seeds of the record's setting. Bars then show means, dots every seed.
+    """
     classes = class_set(record)
     colors = dict(zip(classes.names, classes.colors, strict=True))
-    values = record.metrics.class_iou_percent
+    of_seeds = {name: _known(name, (record, *others)) for name in record.metrics.class_iou_percent}
+    values = {name: fmean(known) if known else None for name, known in of_seeds.items()}
+    label = setting_label(record, *others)
     present = sorted(((v, n) for n, v in values.items() if v is not None), key=lambda pair: (-pair[0], pair[1]))
     absent = [name for name, value in values.items() if value is None]
     color = ROW_COLORS.get(record.row, BLUE)
     with figure_style():
         figure = Figure(figsize=(WIDTH_IN, 1.0 + 0.235 * len(values)), layout="constrained")
         ax = figure.subplots()
-        ax.set_title(f"IoU per class: {record.label}")
+        ax.set_title(f"IoU per class: {label}")
         for y, (value, name) in enumerate([*present, *((None, name) for name in absent)]):
-            _class_bar(ax, y, name, value, color=color, swatch=colors.get(name))
-        miou = record.metrics.miou_percent
+            dots = of_seeds[name] if others else ()
+            _class_bar(ax, y, name, value, color=color, swatch=colors.get(name), dots=dots)
+        miou = fmean(one.metrics.miou_percent for one in (record, *others))
         floor = len(values) + 0.25
         ax.plot(miou, floor - 0.32, marker="v", markersize=7, color=BLACK)
         ax.text(miou + 1.6, floor - 0.42, f"mIoU {percent(miou)}", va="center", fontweight="bold")
@@ -146,14 +153,34 @@ def class_iou_figure(record: Record) -> Picture:
         ax.grid(axis="y", visible=False)
         ax.spines["left"].set_visible(False)
     listed = ", ".join(f"{name} {percent(value)}" for value, name in present)
-    alt = f"IoU per class of {record.label}, in percent: {listed}" + (
+    alt = f"IoU per class of {label}, in percent: {listed}" + (
         f"; never occurring: {', '.join(absent)}." if absent else "."
     )
     return picture(figure, alt=alt)
 
 
+def setting_label(record: Record, *others: Record) -> str:
+    """The run's label; of several seeds of one setting, with how many they are: `dynamic-a (demo, camvid), 3 seeds`."""
+    if not others:
+        return record.label
+    return f"{record.row} ({record.profile}, {record.data.name}), {1 + len(others)} seeds"
+
+
+def _known(name: str, records: Sequence[Record]) -> list[float]:
+    """A class's IoU in each record that has one."""
+    found = (one.metrics.class_iou_percent.get(name) for one in records)
+    return [value for value in found if value is not None]
+
+
 def _class_bar(
-    ax: Axes, y: int, name: str, value: float | None, *, color: str, swatch: tuple[int, int, int] | None
+    ax: Axes,
+    y: int,
+    name: str,
+    value: float | None,
+    *,
+    color: str,
+    swatch: tuple[int, int, int] | None,
+    dots: Sequence[float],
 ) -> None:
     across = ax.get_yaxis_transform()
     ax.annotate(
@@ -182,7 +209,9 @@ def _class_bar(
         ax.text(1, y, f"{NOTHING} occurs in no label and no prediction", va="center", fontsize=9, style="italic")
         return
     ax.barh(y, value, height=0.66, color=color, edgecolor=BLACK, linewidth=0.5)
-    ax.text(value + 1, y, percent(value), va="center", fontsize=9)
+    if dots:
+        ax.plot(dots, [y] * len(dots), linestyle="", marker="o", markersize=3.5, color=BLACK)
+    ax.text(max(value, *dots, 0) + 1, y, percent(value), va="center", fontsize=9)
 
 
 def cost_figure(record: Record) -> Picture:

@@ -21,6 +21,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from dynroute_core.system.errors import UsageError
+from dynroute_suite.figures.minified import minified
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -185,19 +186,20 @@ def _inline(document: str) -> str:
         body = re.sub(unwanted, "", body, flags=re.DOTALL)
     body = re.sub(r"'DejaVu Sans'(, sans-serif)?", "inherit", body)
     body = body.replace("#000000", "currentColor")
-    return _unique_ids(_root(re.sub(r"\n\s*", "\n", body), opening[1]))
+    return minified(_unique_ids(_root(body, opening[1])))
 
 
 def _unique_ids(svg: str) -> str:
     """Drops the ids nobody refers to and prefixes the others by the content's hash: many figures share one page."""
     prefix = f"dr{hashlib.sha256(svg.encode()).hexdigest()[:10]}-"
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    short = {name: f"{prefix}{index}" for index, name in enumerate(used)}
 
     def rename(match: re.Match[str]) -> str:
-        return f' id="{prefix}{match[1]}"' if match[1] in used else ""
+        return f' id="{short[match[1]]}"' if match[1] in used else ""
 
     svg = re.sub(r' id="([^"]*)"', rename, svg)
-    return re.sub(r'(url\(#|href="#)([^")]+)', rf"\g<1>{prefix}\g<2>", svg)
+    return re.sub(r'(url\(#|href="#)([^")]+)', lambda match: match[1] + short[match[2]], svg)
 
 
 def figure_block(picture: Picture) -> str:

@@ -8,6 +8,7 @@ difference in mIoU with its interval. Images are drawn with replacement, the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,14 @@ class Difference:
 
 def paired(a: Committed, b: Committed, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
     """The difference a − b of two finished runs, over the images of b. Raises UsageError where a lacks one of them."""
-    names = [image.name for image in b.record.images]
-    counts = [counts_of(read_routes(one.folder / ROUTES), names) for one in (a, b)]
-    return paired_difference(counts[0], counts[1], resamples=resamples, seed=seed)
+    routes = [read_routes(one.folder / ROUTES) for one in (a, b)]
+    return paired_routes(routes[0], routes[1], resamples=resamples, seed=seed)
+
+
+def paired_routes(a: Routes, b: Routes, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
+    """The same of two runs' routes. Raises UsageError where a lacks an image of b."""
+    names = [image.name for image in b.images]
+    return paired_difference(counts_of(a, names), counts_of(b, names), resamples=resamples, seed=seed)
 
 
 def counts_of(routes: Routes, names: list[str]) -> Counts:
@@ -67,6 +73,13 @@ def miou_percent(counts: Counts, weights: Values) -> Values:
     return np.asarray(100 * np.nanmean(iou, axis=1))
 
 
+@lru_cache(maxsize=8)
+def _drawn(images: int, resamples: int, seed: int) -> Values:
+    """How often each resample has each image."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+
+
 def paired_difference(a: Counts, b: Counts, *, resamples: int = RESAMPLES, seed: int = SEED) -> Difference:
     """The difference a − b and its 95 % percentile interval. Raises UsageError where the images are not the same many.
 
@@ -78,8 +91,7 @@ def paired_difference(a: Counts, b: Counts, *, resamples: int = RESAMPLES, seed:
         )
     images = a.shape[1]
     once = np.ones((1, images))
-    drawn = np.random.Generator(np.random.PCG64(seed)).multinomial(images, np.full(images, 1 / images), size=resamples)
-    weights = drawn.astype(np.float64)
+    weights = _drawn(images, resamples, seed)
     differences = miou_percent(a, weights) - miou_percent(b, weights)
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(

@@ -58,7 +58,7 @@ def changed_settings(record: Record) -> tuple[str, ...]:
     except ValueError:
         return ()
     # Through JSON, as the record came: lists and tuples are then one.
-    ours, rows = (_flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
+    ours, rows = (flat(msgspec.json.decode(msgspec.json.encode(value)), "") for value in (record.config, own))
     groups = ("model.", "train.")
     if ours.get("common.source"):  # its paths come from another run, which is how the row is meant
         ours.pop("model.paths", None)
@@ -79,9 +79,10 @@ def setting(record: Record) -> str:
     return json.dumps([asdict(chosen), images], sort_keys=True)
 
 
-def _flat(value: object, prefix: str) -> dict[str, object]:
+def flat(value: object, prefix: str) -> dict[str, object]:
+    """Nested settings as one mapping, `train.batch` → 8. prefix: what every name begins with, "" for nothing."""
     if not isinstance(value, dict):
         return {prefix: value}
     return {
-        name: item for key, inner in value.items() for name, item in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()
+        name: item for key, inner in value.items() for name, item in flat(inner, f"{prefix}.{key}".lstrip(".")).items()
     }

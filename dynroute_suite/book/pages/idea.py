@@ -8,6 +8,7 @@ from dynroute_core.experiments import ROWS
 from dynroute_core.published import PROTOCOL_HEIGHT, PROTOCOL_WIDTH
 from dynroute_core.space import OPEN_THRESHOLD, SCALES, ModelConfig, RoutingSpace
 from dynroute_suite.book.code import link
+from dynroute_suite.book.row_head import row_link
 from dynroute_suite.figures.diagram import space_diagram
 from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
@@ -42,7 +43,7 @@ def budgets() -> str:
         budget = chosen.train.budget
         table = cost_table(chosen.model, height=PROTOCOL_HEIGHT, width=PROTOCOL_WIDTH, accounting="paper")
         numbers = [f"{budget.weight:g}", f"{budget.target:g}"] if budget else [NOTHING, NOTHING]
-        name = markup.link(chosen.title, f"/rows/{row}.ipynb")
+        name = row_link(row)
         lines.append([name, chosen.model.gate, *numbers, gmacs(table.all_closed), gmacs(table.all_open)])
     header = ["row", "gate", "λ", "μ", "GFLOPs, all closed", "all open"]
     note = f"At {PROTOCOL_HEIGHT}×{PROTOCOL_WIDTH}, in the paper's accounting; computed from each row's network."

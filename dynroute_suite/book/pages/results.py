@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from dynroute_core.experiments import ROWS
-from dynroute_core.published import PAPER, PROTOCOL, PUBLISHED, RELEASE
-from dynroute_core.runs.record import Record
-from dynroute_suite.book.row_head import NO_NUMBERS
+from dynroute_suite.book.row_head import group_title, row_label, row_link, seeds_address
 from dynroute_suite.figures.pareto import pareto_figure
 from dynroute_suite.figures.run import class_iou_figure
-from dynroute_suite.figures.style import ROW_LABELS, figure_block
+from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report import markup
 from dynroute_suite.report.claims import Check, claims, common_checks
-from dynroute_suite.report.committed import Committed
-from dynroute_suite.report.comparable import is_comparable, why_not_comparable
-from dynroute_suite.report.numbers import NOTHING, gmacs, percent, signed
+from dynroute_suite.report.comparable import is_comparable
+from dynroute_suite.report.numbers import NOTHING, percent
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import KINDS, MEANINGS, SIGNS, RowState, row_states
-from dynroute_suite.report.seeds import comparison_table, comparisons, seeds_table
+from dynroute_suite.report.seeds import Seeds, by_setting, comparison_table, comparisons, seeds_table
 from dynroute_suite.report.tables import escape_markdown
-
-Number = Callable[[Record], float]
+from dynroute_suite.report.told_apart import told_apart
 
 CLAIMED_ON = ("demo", "camvid")
 VERDICTS: Mapping[bool | None, str] = {True: "held", False: "did not hold", None: "open"}
 
 
-def _row_link(row: str, text: str = "") -> str:
-    """A link to a row's page."""
-    return markup.link(text or ROWS[row].title, f"/rows/{row}.ipynb")
-
-
-def _label(row: str) -> str:
-    """A row's short name, as figures have it."""
-    return ROW_LABELS.get(row, row)
-
-
 def state_strip(results: Results) -> str:
     """The state of all rows at a glance: a sign, a name and a link each; the signs are told below."""
-    items = [f"- {state.sign} {_row_link(state.row, _label(state.row))}" for state in row_states(results)]
+    items = [f"- {state.sign} {row_link(state.row, row_label(state.row))}" for state in row_states(results)]
     listed = ":::{div} dr-strip\n" + "\n".join(items) + "\n:::"
     return f"{listed}\n\n{_legend(results)}"
 
@@ -54,7 +39,7 @@ def _legend(results: Results) -> str:
 
 def state_table(results: Results) -> str:
     """Every row with its state and why."""
-    lines = [[_row_link(state.row), f"{state.sign} {state.meaning}", _detail(state)] for state in row_states(results)]
+    lines = [[row_link(state.row), f"{state.sign} {state.meaning}", _detail(state)] for state in row_states(results)]
     return markup.table(["row", "state", "runs, or what is missing"], lines, right=3)
 
 
@@ -62,109 +47,33 @@ def _detail(state: RowState) -> str:
     return escape_markdown(state.detail)
 
 
-def _published_runs(row: str, results: Results) -> tuple[Committed, ...]:
-    """A row's runs by the published protocol: the only ones that may stand beside published numbers."""
-    return tuple(one for one in results.of_row(row) if is_comparable(one.record))
-
-
-def _our_number(found: Sequence[Committed], number: Number) -> tuple[str, float | None]:
-    """(what the table shows, the value): the mean over seeds; a single run's number opens its record."""
-    if not found:
-        return NOTHING, None
-    value = statistics.fmean(number(one.record) for one in found)
-    address = found[0].address if len(found) == 1 else f"/rows/{found[0].record.row}.ipynb"
-    return markup.link(f"{value:.1f}", address), value
-
-
-def _difference(value: float | None, published: float | None) -> str:
-    return NOTHING if value is None or published is None else signed(value - published)
-
-
-def accuracy_table(results: Results) -> str:
-    """mIoU by the published protocol: paper, release, ours, and the differences; n: our seeds."""
-    lines = []
-    for row in ROWS:
-        published, found = PUBLISHED.get(row, NO_NUMBERS), _published_runs(row, results)
-        shown, value = _our_number(found, lambda record: record.metrics.miou_percent)
-        paper, release = published.paper_miou_percent, published.release_miou_percent
-        numbers = [percent(paper), percent(release), shown, _difference(value, paper), _difference(value, release)]
-        lines.append([_row_link(row, _label(row)), *numbers, str(len(found))])
-    header = ["mIoU %", "paper", "release", "ours", "ours − paper", "ours − release", "n"]
-    return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
-
-
-def cost_table(results: Results) -> str:
-    """GFLOPs by the published protocol, each published column beside ours in its own accounting."""
-    lines = []
-    for row in ROWS:
-        published, found = PUBLISHED.get(row, NO_NUMBERS), _published_runs(row, results)
-        paper_shown, paper_value = _our_number(found, lambda record: record.costs.paper.mean_macs / 1e9)
-        repo_shown, repo_value = _our_number(found, lambda record: record.costs.repo.mean_macs / 1e9)
-        paper, release = published.paper_gmacs, published.release_gmacs
-        numbers = [percent(paper), paper_shown, _difference(paper_value, paper)]
-        numbers += [percent(release), repo_shown, _difference(repo_value, release)]
-        lines.append([_row_link(row, _label(row)), *numbers])
-    header = ["GFLOPs", "paper", "ours (paper's way)", "ours − paper", "release", "ours (its way)", "ours − release"]
-    return f"{markup.table(header, lines, right=1)}\n\n{_caption()}"
-
-
-def _caption() -> str:
-    return (
-        f"<p class='dr-caption'>{PROTOCOL}. Paper: {PAPER}. Release: {RELEASE}. n: our runs by this protocol, seeds "
-        f"that differ in nothing else; where n is 0 there is no number of ours, and {NOTHING} stands in its place.</p>"
-    )
-
-
-def own_tables(results: Results) -> str:
-    """Our runs that do not follow the published protocol: a table per profile and data set, far from published ones."""
-    parts = []
-    for (profile, data), runs in results.groups.items():
-        apart = [one for one in runs if not is_comparable(one.record)]
-        if apart:
-            parts.append(f"### {_title(profile, data)}\n\n{_own_table(apart)}")
-    return "\n\n".join(parts) or "There is no such run yet."
-
-
-def _title(profile: str, data: str) -> str:
-    return escape_markdown(f"{profile.capitalize()} profile on {data}")
-
-
-def _own_table(runs: Sequence[Committed]) -> str:
-    """Runs of one profile and data set, a line each; costs in the paper's accounting and the release's."""
-    lines = []
-    for one in runs:
-        record, costs = one.record, one.record.costs
-        spread = f"{gmacs(costs.paper.min_macs)}–{gmacs(costs.paper.max_macs)}"
-        numbers = [percent(record.metrics.miou_percent), gmacs(costs.paper.mean_macs), spread]
-        numbers += [gmacs(costs.paper.all_open_macs), gmacs(costs.repo.mean_macs)]
-        lines.append([_row_link(record.row), str(record.seed), *(markup.link(text, one.address) for text in numbers)])
-    header = ["row", "seed", "mIoU %", "GFLOPs, mean", "over images", "all open", "release's way"]
-    sizes = dict.fromkeys(f"{one.record.costs.nominal_height}×{one.record.costs.nominal_width}" for one in runs)
-    reasons = dict.fromkeys(why_not_comparable(one.record) for one in runs)
-    note = f"{'; '.join(reasons)}. {len(runs[0].record.images)} images; costs at {', '.join(sizes)}."
-    return f"{markup.table(header, lines, right=1)}\n\n<p class='dr-caption'>{escape_markdown(note).capitalize()}</p>"
-
-
 def per_class(results: Results) -> str:
-    """Every class's IoU, the runs of one profile and data set side by side."""
+    """Every class's IoU, the settings of one profile and data set side by side, each the mean over its seeds."""
     parts = []
     for (profile, data), runs in results.groups.items():
+        settings = by_setting(runs)
+        apart = told_apart([same.runs[0].record for same in settings])
+        heads = [_column(same, words) for same, words in zip(settings, apart, strict=True)]
         names = list(runs[0].record.metrics.class_iou_percent)
-        header = [
-            "IoU %",
-            *(f"{_label(one.record.row)}, seed {one.record.seed}" for one in runs),
-        ]
-        lines = [[escape_markdown(name), *(_class_number(one, name) for one in runs)] for name in names]
-        mean = ["**mIoU**", *(markup.link(percent(one.record.metrics.miou_percent), one.address) for one in runs)]
-        parts.append(f"## {_title(profile, data)}\n\n{markup.table(header, [*lines, mean], right=1)}")
-        best = max(runs, key=lambda one: one.record.metrics.miou_percent)
-        parts.append(figure_block(class_iou_figure(best.record)))
+        lines = [[escape_markdown(name), *(_class_number(same, name) for same in settings)] for name in names]
+        mean = ["**mIoU**", *(markup.link(percent(same.mean_percent), seeds_address(same.runs)) for same in settings)]
+        table = markup.table(["IoU %", *heads], [*lines, mean], right=1)
+        parts.append(f"## {group_title(profile, data)}\n\n{table}")
+        best = max(settings, key=lambda same: same.mean_percent)
+        parts.append(figure_block(class_iou_figure(*(one.record for one in best.runs))))
     return "\n\n".join(parts) or "There is no run yet."
 
 
-def _class_number(one: Committed, name: str) -> str:
-    value = one.record.metrics.class_iou_percent.get(name)
-    return NOTHING if value is None else markup.link(percent(value), one.address)
+def _column(same: Seeds, words: str) -> str:
+    """A setting over its column: its row, what sets it apart, and n where that is not 1."""
+    several = f"n = {same.n}" if same.n > 1 else ""
+    return escape_markdown(", ".join(filter(None, (row_label(same.row), words, several))))
+
+
+def _class_number(same: Seeds, name: str) -> str:
+    values = [one.record.metrics.class_iou_percent.get(name) for one in same.runs]
+    known = [value for value in values if value is not None]
+    return markup.link(percent(fmean(known)), seeds_address(same.runs)) if known else NOTHING
 
 
 def pareto(results: Results) -> str:

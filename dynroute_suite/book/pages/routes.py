@@ -13,7 +13,8 @@ from dynroute_core.data.datasets import is_generated
 from dynroute_core.runs.record import EXAMPLES, example_names
 from dynroute_suite.book.explorer.data import explorer_json, shipped_images
 from dynroute_suite.book.explorer.page import explorer_block
-from dynroute_suite.figures.diagram import legend_picture, mean_route_diagram, small_diagram
+from dynroute_suite.book.row_head import row_address
+from dynroute_suite.figures.diagram import legend_picture, small_diagram
 from dynroute_suite.figures.examples import example_figure
 from dynroute_suite.figures.relations import class_correlation_figure, cost_in_order_figure
 from dynroute_suite.figures.style import Picture
@@ -31,6 +32,7 @@ from dynroute_suite.report.relations import (
 )
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.routed_runs import NO_RUNS, RoutedRun
+from dynroute_suite.report.seeds import first_seeds
 from dynroute_suite.report.tables import escape_markdown, markdown_table
 
 HARDLY = 0.01  # of the mean: runs whose images differ by less say nothing about what makes an image dear
@@ -50,8 +52,8 @@ def explorer_facts(results: Results) -> str:
 
 
 def gallery(results: Results) -> str:
-    """Per record the mean route, and the cheapest, the median and the dearest image's."""
-    runs = results.routed
+    """Per setting the routes of its first seed's cheapest, median and dearest image."""
+    runs = first_seeds(results.routed)
     if not runs:
         return NO_RUNS
     return "\n\n".join(_gallery_of(run) for run in runs)
@@ -59,18 +61,15 @@ def gallery(results: Results) -> str:
 
 def _gallery_of(run: RoutedRun) -> str:
     costs = run.record.costs
-    mean = mean_route_diagram(
-        run.routes, config=run.config, height=costs.nominal_height, width=costs.nominal_width, title="Mean route"
-    )
     cards = "".join(_card(run, role, name) for role, name in example_names(run.record).items())
     words = (
         f"{escape_markdown(run.record.label)}: {len(run.record.images)} images at "
         f"{costs.nominal_height}×{costs.nominal_width}, {macs_text(costs.paper.mean_macs)} on average, "
         f"{100 * _spread(run):.1f} % between the cheapest and the dearest. "
-        f"[Record]({run.address}), [page of the row](/rows/{quote(run.record.row)}.ipynb)."
+        f"[Record]({run.address}), [mean route and more]({row_address(run.record.row)})."
     )
     parts = [f"## {_heading(run)}", words]
-    parts += [_block(mean.html), _block(f'<div class="dr-grid">{cards}</div>')]
+    parts += [_block(f'<div class="dr-grid">{cards}</div>')]
     parts += [_block(picture.html) for picture in _photographs(run)]
     return "\n\n".join(parts)
 
@@ -104,8 +103,8 @@ def _photographs(run: RoutedRun) -> list[Picture]:
 
 
 def mean_routes(results: Results) -> str:
-    """The mean route of every record side by side, cheapest first."""
-    runs = sorted(results.routed, key=lambda run: run.record.costs.paper.mean_macs)
+    """The mean route of every setting's first seed side by side, cheapest first."""
+    runs = sorted(first_seeds(results.routed), key=lambda run: run.record.costs.paper.mean_macs)
     cards = []
     for run in runs:
         costs = run.record.costs

@@ -8,6 +8,7 @@ from dynroute_suite.figures.style import figure_block
 from dynroute_suite.report.network_tables import LAYERS, common_config, common_table, depth_table, static_table
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.routed_runs import NO_RUNS
+from dynroute_suite.report.seeds import first_seeds
 from dynroute_suite.report.tables import escape_markdown
 
 
@@ -48,9 +49,9 @@ def _drawing(name: str) -> str:
 
 
 def common(results: Results) -> str:
-    """What is left of each committed network, by share, and a drawing of what most of its images open."""
+    """What is left of each setting's first network, by share, and a drawing of what most of its images open."""
     parts = []
-    for run in results.routed:
+    for run in first_seeds(results.routed):
         parts += [f"### {escape_markdown(run.record.label)}", common_table(run)]
         if (config := common_config(run, 0.5)) is not None:
             costs = run.record.costs

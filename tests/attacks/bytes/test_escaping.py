@@ -194,7 +194,7 @@ def test_names_that_no_reader_lets_through_are_escaped_all_the_same(
         "routes/gallery",
         "routes/mean_routes",
         "routes/cost_by_class",
-        "results/own_tables",
+        "table/measured",
         "results/per_class",
         "routes/explorer",
     ):

@@ -2,62 +2,74 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from dynroute_core.experiments import ROWS
 from dynroute_core.published import PUBLISHED
 from dynroute_core.runs.record import RECORD, Record, read_record
-from dynroute_suite.book.pages.results import accuracy_table, cost_table
+from dynroute_suite.book.pages import table
 from dynroute_suite.figures.style import ROW_LABELS
 from dynroute_suite.report.failures import FAILED
+from dynroute_suite.report.measured import CSV
 from dynroute_suite.report.numbers import NOTHING, gmacs, percent, signed
+from dynroute_suite.report.results import Results
+from dynroute_suite.report.seeds import by_setting, mean_and_spread
 from support.built_book import BLOCKED_ROW, EVIL, FAILED_ROW, PUBLISHED_ROW, UNRUN_ROW, Book
 from support.html_pages import Page, Table
 
-MAX_MB = 25
+MAX_MB = 17
 
 pytestmark = pytest.mark.slow
 
 
-def numbers_of(table: Table) -> dict[str, list[str]]:
-    return {line[0].text: [cell.text for cell in line[1:]] for line in table[1:]}
+def numbers_of(lines: Table) -> dict[str, list[str]]:
+    return {line[0].text: [cell.text for cell in line[1:]] for line in lines[1:]}
 
 
 # What tables say
 
 
 def test_the_main_table_says_what_the_paper_the_release_and_the_record_say(book: Book) -> None:
-    table = book.page("results/table").table("mIoU %")
-    assert [cell.text for cell in table[0][1:]] == ["paper", "release", "ours", "ours − paper", "ours − release", "n"]
-    lines = numbers_of(table)
-    assert set(lines) == {ROW_LABELS.get(row, row) for row in ROWS}
-    for row in ROWS:
-        published = PUBLISHED.get(row)
-        paper, release, ours, *differences, n = lines[ROW_LABELS.get(row, row)]
-        assert paper == percent(published.paper_miou_percent if published else None)
-        assert release == percent(published.release_miou_percent if published else None)
-        if row != PUBLISHED_ROW:
-            assert (ours, *differences, n) == (NOTHING, NOTHING, NOTHING, "0")
-            continue
-        value = book.made_up.metrics.miou_percent
-        assert published and published.paper_miou_percent and published.release_miou_percent
-        assert (ours, n) == (f"{value:.1f}", "1")
-        assert differences == [
-            signed(value - published.paper_miou_percent),
-            signed(value - published.release_miou_percent),
-        ]
+    lines = numbers_of(book.page("results/table").tables[0])
+    known = {row: published for row, published in PUBLISHED.items() if published.paper_miou_percent is not None}
+    assert set(lines) == {ROW_LABELS[row] for row in known}
+    costs = book.made_up.costs
+    ours = [f"{book.made_up.metrics.miou_percent:.1f}"]
+    ours += [f"{cost.mean_macs / 1e9:.1f}" for cost in (costs.paper, costs.repo)]
+    for row, published in known.items():
+        theirs = [published.paper_miou_percent, published.paper_gmacs]
+        theirs += [published.release_miou_percent, published.release_gmacs]
+        assert lines[ROW_LABELS[row]] == [*map(percent, theirs), *(ours if row == PUBLISHED_ROW else [NOTHING] * 3)]
 
 
-def test_each_published_cost_stands_beside_ours_in_its_own_accounting(book: Book) -> None:
-    lines = numbers_of(book.page("results/table").table("GFLOPs"))
-    costs, published = book.made_up.costs, PUBLISHED[PUBLISHED_ROW]
-    paper, ours_paper, _, release, ours_repo, _ = lines[ROW_LABELS[PUBLISHED_ROW]]
-    assert (paper, release) == (percent(published.paper_gmacs), percent(published.release_gmacs))
-    assert ours_paper == f"{costs.paper.mean_macs / 1e9:.1f}"
-    assert ours_repo == f"{costs.repo.mean_macs / 1e9:.1f}"
+def test_each_difference_is_taken_in_its_own_accounting(book: Book) -> None:
+    lines = numbers_of(book.page("results/table").table("ours − published"))
+    record, published = book.made_up, PUBLISHED[PUBLISHED_ROW]
+    pairs = (
+        (record.metrics.miou_percent, published.paper_miou_percent),
+        (record.metrics.miou_percent, published.release_miou_percent),
+        (record.costs.paper.mean_macs / 1e9, published.paper_gmacs),
+        (record.costs.repo.mean_macs / 1e9, published.release_gmacs),
+    )
+    assert lines == {ROW_LABELS[PUBLISHED_ROW]: [signed(ours - theirs) for ours, theirs in pairs if theirs]}
+
+
+def test_without_a_run_by_the_protocol_there_is_no_column_of_ours(tmp_path: Path) -> None:
+    text = table.published(Results(tmp_path))
+    assert "ours" not in text.splitlines()[0]
+    assert "there is no column of ours" in text
+
+
+def test_a_row_without_a_published_number_stands_in_a_table_of_its_own(book: Book) -> None:
+    (found,) = [one for one in book.page("results/table").tables if one[0][1].text == "state"]
+    unpublished = [row for row in ROWS if PUBLISHED[row].paper_miou_percent is None]
+    assert [line[0].text for line in found[1:]] == [ROWS[row].title for row in unpublished]
 
 
 def opened(page: Page, href: str) -> Record:
@@ -65,42 +77,56 @@ def opened(page: Page, href: str) -> Record:
     return read_record((page.path.parent / href).resolve())
 
 
-def test_every_number_of_ours_opens_the_record_that_holds_it(book: Book) -> None:
+def test_every_seed_opens_its_record_and_every_line_is_the_mean_over_them(book: Book) -> None:
     page = book.page("results/table")
     seen = []
-    for table in [table for table in page.tables if table[0][0].text == "row"]:
-        for _, seed, miou, mean, spread, bound, repo in table[1:]:
-            record = opened(page, miou.links[0])
-            costs = record.costs
-            assert seed.text == str(record.seed)
-            assert miou.text == percent(record.metrics.miou_percent)
-            assert mean.text == gmacs(costs.paper.mean_macs)
-            assert spread.text == f"{gmacs(costs.paper.min_macs)}–{gmacs(costs.paper.max_macs)}"
-            assert (bound.text, repo.text) == (gmacs(costs.paper.all_open_macs), gmacs(costs.repo.mean_macs))
-            assert {cell.links[0] for cell in (miou, mean, spread, bound, repo)} == {miou.links[0]}
-            seen.append(record.label)
+    for found in [one for one in page.tables if one[0][1].text == "seeds"]:
+        for _, seeds, miou, mean, spread, bound, repo in found[1:]:
+            records = [opened(page, link) for link in seeds.links]
+            costs = [record.costs for record in records]
+            assert seeds.text.split() == [str(record.seed) for record in records]
+            assert miou.text == mean_and_spread([record.metrics.miou_percent for record in records])
+            assert mean.text == gmacs(fmean(cost.paper.mean_macs for cost in costs))
+            bounds = min(cost.paper.min_macs for cost in costs), max(cost.paper.max_macs for cost in costs)
+            assert set(spread.text.split("–")) == set(map(gmacs, bounds))
+            assert bound.text == gmacs(costs[0].paper.all_open_macs)
+            assert repo.text == gmacs(fmean(cost.repo.mean_macs for cost in costs))
+            if len(records) == 1:
+                assert opened(page, miou.links[0]) == records[0]
+            seen += [record.label for record in records]
     apart = [record.label for record in book.records().values() if record != book.made_up]
     assert sorted(seen) == sorted(apart)
 
 
+def test_the_csv_has_a_line_for_every_record(book: Book) -> None:
+    page = book.page("results/table")
+    (address,) = [href for _, found in page.tags if (href := found.get("href") or "").endswith(CSV)]
+    lines = list(csv.DictReader((page.path.parent / address).read_text().splitlines()))
+    for line, record in zip(lines, book.records().values(), strict=True):
+        assert (line["row"], line["seed"]) == (record.row, str(record.seed))
+        assert float(line["miou_percent"]) == record.metrics.miou_percent
+        assert float(line["paper_macs_mean"]) == record.costs.paper.mean_macs
+
+
 def test_the_class_table_says_what_the_records_say(book: Book) -> None:
     page = book.page("results/per-class")
-    checked = 0
-    for table in [table for table in page.tables if table[0][0].text == "IoU %"]:
-        for line in table[1:-1]:
-            for cell in line[1:]:
-                if cell.text != NOTHING:
-                    iou = opened(page, cell.links[0]).metrics.class_iou_percent
-                    assert cell.text == percent(iou[line[0].text])
-                    checked += 1
-    assert checked >= len(book.made_up.metrics.class_iou_percent) - 1  # one class of the made-up run never occurs
+    found = [one for one in page.tables if one[0][0].text == "IoU %"]
+    for lines, runs in zip(found, book.results.groups.values(), strict=True):
+        settings = by_setting(runs)
+        for name, *cells in lines[1:-1]:
+            for cell, same in zip(cells, settings, strict=True):
+                values = [one.record.metrics.class_iou_percent[name.text] for one in same.runs]
+                known = [value for value in values if value is not None]
+                assert cell.text == (percent(fmean(known)) if known else NOTHING)
+                if known and same.n == 1:
+                    assert opened(page, cell.links[0]) == same.runs[0].record
 
 
 def test_the_execution_page_says_what_the_records_say(book: Book) -> None:
     page = book.page("execution/times")
-    (table,) = [table for table in page.tables if table[0][0].text == "row" and len(table[0]) == 8]
-    assert len(table) - 1 == len(book.records())
-    for line in table[1:]:
+    (lines,) = [one for one in page.tables if one[0][0].text == "row" and len(one[0]) == 8]
+    assert len(lines) - 1 == len(book.records())
+    for line in lines[1:]:
         record = opened(page, line[3].links[0])
         assert line[3].text == str(record.machine.threads)
         assert float(line[4].text) == pytest.approx(record.durations.train_s / 60, abs=0.05)  # one decimal from 10 on
@@ -109,19 +135,18 @@ def test_the_execution_page_says_what_the_records_say(book: Book) -> None:
 # Small runs stay apart
 
 
-def strangers(table: str, records: dict[str, Record]) -> list[str]:
+def strangers(text: str, records: dict[str, Record]) -> list[str]:
     """The runs of another protocol that a table links to."""
     apart = {name for name, record in records.items() if (record.profile, record.data.name) != ("full", "cityscapes")}
-    return sorted(name for name in apart if f"/records/{name}/" in table)
+    return sorted(name for name in apart if f"/records/{name}/" in text)
 
 
 def test_no_small_run_stands_in_a_published_table(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     records = book.records()
-    for make in (accuracy_table, cost_table):
-        assert strangers(make(book.results), records) == []
-        assert f"/records/{PUBLISHED_ROW}/full-cityscapes-seed0/" in make(book.results)
-    monkeypatch.setattr("dynroute_suite.book.pages.results.is_comparable", lambda record: True)
-    assert strangers(accuracy_table(book.results), records), "this test could not fail"
+    assert strangers(table.published(book.results), records) == []
+    assert f"/records/{PUBLISHED_ROW}/full-cityscapes-seed0/" in table.published(book.results)
+    monkeypatch.setattr("dynroute_suite.book.pages.table.is_comparable", lambda record: True)
+    assert strangers(table.published(book.results), records), "this test could not fail"
 
 
 # Row pages
@@ -132,13 +157,18 @@ def test_every_row_has_a_page_of_its_own_title(book: Book) -> None:
     assert titles == [ROWS[row].title for row in ROWS]
 
 
-def test_a_row_page_shows_each_of_its_runs_and_names_it(book: Book) -> None:
-    for name, record in book.records().items():
-        page = book.page(f"rows/{record.row}")
-        assert f"{record.profile.capitalize()} profile on {record.data.name}, seed {record.seed}" in page.text, name
-        assert f"{record.label}: mIoU {record.metrics.miou_percent:.2f} %" in page.text
+def test_a_row_page_shows_each_setting_once_and_lists_every_run(book: Book) -> None:
+    for row in ROWS:
+        page = book.page(f"rows/{row}")
+        settings = by_setting(book.results.of_row(row))
         alts = [found.get("aria-label") or "" for tag, found in page.tags if tag == "figure"]
-        assert sum(record.label in alt for alt in alts) == 3  # curve, classes, cost
+        assert sum(alt.startswith("IoU per class") for alt in alts) == len(settings)
+        assert sum(alt.startswith("What came out") for alt in alts) == bool(settings)
+        assert sum(alt.startswith("Mean route") for alt in alts) == len(settings)
+        if settings:
+            (files,) = [one for one in page.tables if one[0][0].text == "setting"]
+            records = [opened(page, line[2].links[0]) for line in files[1:]]
+            assert records == [run.record for same in settings for run in same.runs]
 
 
 def test_a_row_that_was_not_run_says_why_and_how(book: Book) -> None:
