@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_core.system.files import make_folder
+from dynroute_suite.book.explorer.pictures import PICTURES, write_pictures
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_suite.book.row_pages import write_row_pages
 from dynroute_suite.book.sources import write_source_pages
@@ -50,6 +51,7 @@ def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("_build", GENERATED, ".ipynb_checkpoints"))
     shown = Results(results.resolve())
     _copy_records(shown, source / RECORDS)
+    write_pictures(source / PICTURES, shown.routed)
     chosen = fragments()
     say(f"{len(chosen)} fragments")
     write_fragments(source / GENERATED, chosen, shown)
