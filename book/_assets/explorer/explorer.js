@@ -31,6 +31,8 @@
   }
   const runsOf = (row) => data.records.flatMap((one, record) => (one.row === row ? [record] : []));
   const fits = (record) => shape({ record }) === shape(state.first);
+  const cheapest = ({ record }) => ({ record, image: 0 });
+  const dearest = ({ record }) => ({ record, image: data.records[record].images.length - 1 });
   const routesOf = (side) => recordOf(side).images.map((_, image) => routeOf(side, image));
   const costShare = (side, route) => share(totalMacs(networkOf(side), route), allOpenMacs(networkOf(side), route));
 
@@ -46,16 +48,16 @@
   }
   function readAddress() {
     const given = new URLSearchParams(location.hash.slice(1));
-    const side = (record, image, otherwise) => {
-      const chosen = { record: place(data.records, given.get(record), (one) => one.id, otherwise), image: 0 };
-      chosen.image = place(recordOf(chosen).images, given.get(image), (one) => one[0]);
+    const side = (record, otherwise, image, end) => {
+      const chosen = end({ record: place(data.records, given.get(record), (one) => one.id, otherwise) });
+      chosen.image = place(recordOf(chosen).images, given.get(image), (one) => one[0], chosen.image);
       return chosen;
     };
-    state.first = side("record", "image", data.first);
-    state.second = side("versus", "to", state.first.record);
+    state.first = side("record", data.first, "image", cheapest);
+    state.second = side("versus", state.first.record, "to", dearest);
     state.threshold = within(data.steps * Number(given.get("threshold")), data.steps);
     state.compare = given.has("versus") && shape(state.first) === shape(state.second);
-    if (!state.compare) state.second = lastOf(state.first);
+    if (!state.compare) state.second = dearest(state.first);
     state.over = ["truth", "photo"].includes(given.get("over")) ? given.get("over") : OVER.over;
     state.opacity = given.has("opacity") ? within(given.get("opacity"), 100) : OVER.opacity;
   }
@@ -72,7 +74,6 @@
     const hash = "#" + kept.toString().replaceAll("%2F", "/");
     if (location.hash !== hash) history.replaceState(null, "", hash);
   }
-  const lastOf = (side) => ({ record: side.record, image: recordOf(side).images.length - 1 });
 
   // The controls
 
@@ -249,7 +250,7 @@
     const image = place(data.records[record].images, imageOf(state[name])[0], (one) => one[0]);
     state[name] = { record, image };
     if (shape(state.first) !== shape(state.second)) state.compare = false;
-    if (!state.compare) state.second = lastOf(state.first);
+    if (!state.compare) state.second = dearest(state.first);
     show();
   }
   // A row's run with the setting of the one that is shown, or else the row's first.

@@ -31,9 +31,8 @@ from dynroute_suite.report.flow import Flow, all_open
 from dynroute_suite.report.routed_runs import RoutedRun
 
 ASSETS = "../explorer"  # from a page of a chapter: book/_assets/explorer
-TOP = 16.0
-
 SCRIPTS = ("route.js", "drawing.js", "explorer.js")  # in the order in which they use each other
+TOP = 16.0
 
 _NO_SCRIPT = (
     '<noscript><p>The explorer needs JavaScript. Without it, the <a href="gallery.html">gallery</a> shows the same '
@@ -74,7 +73,7 @@ def _controls() -> str:
 <input type="range" id="dr-threshold" min="0" max="1" step="0.01" value="0"></div>
 <div class="dr-field dr-wide"><span class="dr-line"><input type="checkbox" id="dr-compare">
 <label for="dr-compare">Show the difference from a second image</label></span></div>
-<div class="dr-second-controls dr-controls" id="dr-others" hidden>
+<div class="dr-controls" id="dr-others" hidden>
 <div class="dr-field"><label for="dr-row-b">Row of the second</label><select id="dr-row-b"></select></div>
 <div class="dr-field"><label for="dr-record-b">Run of the second</label><select id="dr-record-b"></select></div>
 {_filmstrip("Second image, cheapest first", "-b")}
@@ -87,16 +86,11 @@ def _controls() -> str:
 
 def _filmstrip(title: str, which: str) -> str:
     """Buttons around a strip that the script fills with an image each. which: `-b` for the second image's."""
-    before, after = (
-        f'<button type="button" id="dr-{name}{which}" aria-label="{words}{" of the second" if which else ""}">{arrow}'
-        "</button>"
-        for name, words, arrow in (
-            ("previous", "Previous image", "\N{LEFTWARDS ARROW}"),
-            ("next", "Next image", "\N{RIGHTWARDS ARROW}"),
-        )
-    )
-    return f"""<fieldset class="dr-field dr-wide dr-film"><legend>{title}</legend><div class="dr-line">{before}
-<div class="dr-strip" id="dr-image{which}"></div>{after}</div></fieldset>"""
+    of = " of the second" if which else ""
+    return f"""<fieldset class="dr-field dr-wide"><legend>{title}</legend><div class="dr-line">
+<button type="button" id="dr-previous{which}" aria-label="Previous image{of}">\N{LEFTWARDS ARROW}</button>
+<div class="dr-strip" id="dr-image{which}"></div>
+<button type="button" id="dr-next{which}" aria-label="Next image{of}">\N{RIGHTWARDS ARROW}</button></div></fieldset>"""
 
 
 def _sights() -> str:
@@ -106,10 +100,9 @@ def _sights() -> str:
         f'<label class="dr-line"><input type="radio" name="dr-over" value="{value}">{words}</label>'
         for value, words in choices
     )
-    classes = CITYSCAPES
     swatches = "".join(
         f'<li><span class="dr-class" style="background:#{bytes(color).hex()}"></span>{escape(name)}</li>'
-        for name, color in zip(classes.names, classes.colors, strict=True)
+        for name, color in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)
     )
     return f"""<div id="dr-sights" hidden>
 <div class="dr-sides"><div class="dr-side" id="dr-side"></div><div class="dr-side" id="dr-side-b"></div></div>
