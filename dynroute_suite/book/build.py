@@ -19,6 +19,7 @@ from pathlib import Path
 from dynroute_core.system.errors import DynrouteError, UsageError
 from dynroute_core.system.files import make_folder, write_whole
 from dynroute_suite.book.again import STAMP, renew_prose, require_only_prose_changed, write_stamp
+from dynroute_suite.book.explorer.pictures import PICTURES, write_pictures
 from dynroute_suite.book.fragments import GENERATED, fragments, write_fragments
 from dynroute_suite.book.lean import make_lean
 from dynroute_suite.book.row_head import PACKED
@@ -72,6 +73,7 @@ def stage(*, results: Path, out: Path, draft: bool = False, say: Say = print) ->
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("_build", GENERATED, ".ipynb_checkpoints"))
     shown = Results(results.resolve())
     _copy_records(shown, source / RECORDS)
+    write_pictures(source / PICTURES, shown.routed)
     chosen = fragments()
     say(f"{len(chosen)} fragments")
     write_fragments(source / GENERATED, chosen, shown)

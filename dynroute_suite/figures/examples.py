@@ -67,7 +67,7 @@ def _example(folder: Path, record: Record, routes: Routes, role: str) -> tuple[S
         height=record.costs.nominal_height,
         width=record.costs.nominal_width,
     )
-    return Scene(*_read(folder / EXAMPLES / role, classes), classes), shown, facts
+    return read_scene(folder / EXAMPLES / role, classes), shown, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def _tiles(scene: Scene) -> tuple[list[tuple[str, str]], str]:
     tiles += [
         ("truth", mask_address(scene.truth, scene.classes)),
         prediction,
-        (f"errors: {share}", data_uri("png", _mask_png(_errors(scene.truth, scene.prediction), _ERROR_PALETTE))),
+        (f"errors: {share}", data_uri("png", _palette_png(_errors(scene.truth, scene.prediction), _ERROR_PALETTE))),
     ]
     return tiles, f"photograph, truth, prediction and errors; {share} are wrong"
 
@@ -167,12 +167,17 @@ def raster_legend(classes: ClassSet, masks: Sequence[Labels], *, y: float, error
 
 
 def photo_address(photo: Image.Image) -> str:
-    return data_uri("jpeg", _jpeg(photo))
+    return data_uri("jpeg", photo_jpeg(photo))
 
 
 def mask_address(train_ids: Labels, classes: ClassSet) -> str:
     """Train ids in the classes' colours; ignored pixels show the page."""
-    return data_uri("png", _mask_png(train_ids, _palette(classes)))
+    return data_uri("png", mask_png(train_ids, classes))
+
+
+def mask_png(train_ids: Labels, classes: ClassSet) -> bytes:
+    """Train ids as a PNG in the classes' colours, ignored pixels transparent."""
+    return _palette_png(train_ids, _palette(classes))
 
 
 def _swatch(color: str) -> str:
@@ -185,7 +190,11 @@ def _swatch(color: str) -> str:
     return svg.element("rect", {"x": 0, "y": -6, "width": 12, "height": 12, **look})
 
 
-def _read(source: Path, classes: ClassSet) -> tuple[Image.Image, Labels, Labels]:
+def read_scene(source: Path, classes: ClassSet) -> Scene:
+    """The example in a folder with `image.png`, `truth.png` and `prediction.png`.
+
+    Raises BlockedError naming a file that is missing or not what it should be.
+    """
     photo, truth, prediction = (_open(source / f"{part}.png") for part in ("image", "truth", "prediction"))
     labels: list[Labels] = []
     for part, picture in (("truth", truth), ("prediction", prediction)):
@@ -201,7 +210,7 @@ def _read(source: Path, classes: ClassSet) -> tuple[Image.Image, Labels, Labels]
                 f"{path} holds {unknown[0]}: {classes.name} has train ids 0..{len(classes) - 1}, and {IGNORE}."
             )
         labels.append(values)
-    return photo.convert("RGB"), labels[0], labels[1]
+    return Scene(photo.convert("RGB"), labels[0], labels[1], classes)
 
 
 def _open(path: Path) -> Image.Image:
@@ -237,7 +246,7 @@ def _palette(classes: ClassSet) -> Palette:
     return {value: (*color, 255) for value, color in enumerate(classes.colors)} | {IGNORE: (0, 0, 0, 0)}
 
 
-def _mask_png(values: Labels, palette: Palette) -> bytes:
+def _palette_png(values: Labels, palette: Palette) -> bytes:
     """Values as a PNG with a palette; transparent entries show the page."""
     shown = Image.fromarray(values, mode="P")
     colors = [palette.get(value, (0, 0, 0, 0)) for value in range(256)]
@@ -248,7 +257,8 @@ def _mask_png(values: Labels, palette: Palette) -> bytes:
     return target.getvalue()
 
 
-def _jpeg(photo: Image.Image) -> bytes:
+def photo_jpeg(photo: Image.Image) -> bytes:
+    """A photograph as a JPEG, at most SHOWN_WIDTH_PX wide."""
     target = io.BytesIO()
     photo.resize(_shown_size(photo), Image.Resampling.LANCZOS).save(
         target, format="JPEG", quality=JPEG_QUALITY, optimize=True

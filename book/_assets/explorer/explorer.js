@@ -1,369 +1,317 @@
-// The route explorer: what of a recorded route stays open at another threshold, and what that costs.
-//
-// The first part is arithmetic on the page's data, free of the page; tests run it in Node and hold it to the Python code
-// that it repeats (dynroute_suite/report/threshold.py, cost.py, numbers.py). The second part draws and listens.
+// The route explorer's page: what is chosen, what then stands there, and the address that keeps it.
 "use strict";
 
-const dynroute = (() => {
-  const decode = (text) =>
-    Array.from({ length: text.length / 2 }, (_, k) => parseInt(text.slice(2 * k, 2 * k + 2), 36));
+(() => {
+  const { routeAt, totalMacs, allOpenMacs, differing, extreme, pathName, macsOf, share } = dynroute;
+  const { draw, thumbnail, costMarks } = dynrouteDrawing;
+  const byId = (id) => document.getElementById(id);
+  const holder = byId("dr-data");
+  if (!holder) return;
+  const data = JSON.parse(holder.textContent);
+  const pictures = new URL("pictures/", document.currentScript.src);
+  const cache = new Map();
 
-  // states: a letter per cell (o open, c closed, d dead); factors: thousandths per path, 0 where closed.
-  function routeAt(network, image, threshold) {
-    const recorded = image[2];
-    const factors = decode(image[3]).map((value) => (value > threshold ? value : 0));
-    const leaving = network.cells.map(() => []);
-    network.paths.forEach(([source], path) => leaving[source].push(path));
-    const reached = new Set([0]);
-    const states = network.cells.map((_, cell) => {
-      const someOpen = leaving[cell].some((path) => factors[path] > 0);
-      const state = !reached.has(cell) ? "d" : recorded[cell] === "o" && (someOpen || threshold === 0) ? "o" : "c";
-      for (const path of leaving[cell]) {
-        const [, target, name] = network.paths[path];
-        if (state !== "o") factors[path] = 0;
-        if (target >= 0 && (state === "o" || (state === "c" && name === "keep"))) reached.add(target);
-      }
-      return state;
+  // Both sides are a record and an image, by their places; the second counts while `compare`.
+  const OVER = { over: "prediction", opacity: 60 };
+  const state = { first: null, second: null, threshold: 0, compare: false, ...OVER };
+  const SIDES = [["first", ""], ["second", "-b"]];
+
+  const recordOf = (side) => data.records[side.record];
+  const imageOf = (side) => recordOf(side).images[side.image];
+  const picturesOf = (side) => recordOf(side).pictures[side.image];
+  const networkOf = (side) => data.networks[recordOf(side).network];
+  const shape = (side) => JSON.stringify([networkOf(side).cells, networkOf(side).paths]);
+  function routeOf(side, image = side.image) {
+    const key = [side.record, image, state.threshold].join();
+    if (!cache.has(key)) {
+      if (cache.size > 4000) cache.clear();
+      cache.set(key, routeAt(networkOf(side), recordOf(side).images[image], state.threshold));
+    }
+    return cache.get(key);
+  }
+  const runsOf = (row) => data.records.flatMap((one, record) => (one.row === row ? [record] : []));
+  const fits = (record) => shape({ record }) === shape(state.first);
+  const cheapest = ({ record }) => ({ record, image: 0 });
+  const dearest = ({ record }) => ({ record, image: data.records[record].images.length - 1 });
+  const routesOf = (side) => recordOf(side).images.map((_, image) => routeOf(side, image));
+  const costShare = (side, route) => share(totalMacs(networkOf(side), route), allOpenMacs(networkOf(side), route));
+
+  // The address, by names that outlive a new build.
+
+  const place = (list, wanted, name, otherwise = 0) => {
+    const found = list.findIndex((item) => name(item) === wanted);
+    return found < 0 ? otherwise : found;
+  };
+  function within(text, most) {
+    const value = Math.round(Number(text));
+    return value >= 0 && value <= most ? value : 0;
+  }
+  function readAddress() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const side = (record, otherwise, image, end) => {
+      const chosen = end({ record: place(data.records, given.get(record), (one) => one.id, otherwise) });
+      chosen.image = place(recordOf(chosen).images, given.get(image), (one) => one[0], chosen.image);
+      return chosen;
+    };
+    state.first = side("record", data.first, "image", cheapest);
+    state.second = side("versus", state.first.record, "to", dearest);
+    state.threshold = within(data.steps * Number(given.get("threshold")), data.steps);
+    state.compare = given.has("versus") && shape(state.first) === shape(state.second);
+    if (!state.compare) state.second = dearest(state.first);
+    state.over = ["truth", "photo"].includes(given.get("over")) ? given.get("over") : OVER.over;
+    state.opacity = given.has("opacity") ? within(given.get("opacity"), 100) : OVER.opacity;
+  }
+  function writeAddress() {
+    const kept = new URLSearchParams();
+    kept.set("record", recordOf(state.first).id);
+    kept.set("image", imageOf(state.first)[0]);
+    if (state.threshold) kept.set("threshold", state.threshold / data.steps);
+    if (state.compare) {
+      kept.set("versus", recordOf(state.second).id);
+      kept.set("to", imageOf(state.second)[0]);
+    }
+    for (const name of ["over", "opacity"]) if (state[name] !== OVER[name]) kept.set(name, state[name]);
+    const hash = "#" + kept.toString().replaceAll("%2F", "/");
+    if (location.hash !== hash) history.replaceState(null, "", hash);
+  }
+
+  // The controls
+
+  function fill(select, options, chosen) {
+    const wanted = JSON.stringify(options);
+    if (select.dataset.options !== wanted) {
+      select.replaceChildren(...options.map(([value, words]) => new Option(words, value)));
+      select.dataset.options = wanted;
+    }
+    select.value = chosen;
+  }
+  function fillFilm(strip, side) {
+    if (strip.dataset.record !== String(side.record)) {
+      strip.replaceChildren(...recordOf(side).images.map((_, image) => frame(strip.id, { ...side, image })));
+      strip.dataset.record = side.record;
+    }
+    routesOf(side).forEach((route, image) => {
+      const label = strip.children[image];
+      const words = costShare(side, route);
+      label.lastChild.textContent = words;
+      label.firstChild.setAttribute("aria-label", `${recordOf(side).images[image][0]}, ${words} of all open`);
     });
-    return { states, factors, layers: layerCosts(network, states, factors) };
+    const chosen = strip.children[side.image];
+    chosen.firstChild.checked = true;
+    strip.scrollLeft = chosen.offsetLeft - (strip.clientWidth - chosen.clientWidth) / 2;
+  }
+  function frame(name, side) {
+    const label = document.createElement("label");
+    const kept = picturesOf(side);
+    label.title = imageOf(side)[0];
+    label.innerHTML = '<input type="radio"><span class="dr-frame"></span><span></span>';
+    Object.assign(label.firstChild, { name, value: side.image });
+    if (kept) label.children[1].append(picture(kept[0], ""));
+    else label.children[1].innerHTML = thumbnail(networkOf(side), imageOf(side)[2]);
+    return label;
+  }
+  function fillControls() {
+    const rows = [...new Set(data.records.map((record) => record.row))].map((row) => [row, row]);
+    for (const [name, which] of SIDES) {
+      const side = state[name];
+      if (name === "second" && !state.compare) continue;
+      const { row } = recordOf(side);
+      const runs = runsOf(row).filter((record) => name === "first" || fits(record));
+      fill(byId("dr-row" + which), rows, row);
+      fill(byId("dr-record" + which), runs.map((record) => [record, data.records[record].setting]), side.record);
+      fillFilm(byId("dr-image" + which), side);
+    }
+    for (const option of byId("dr-row-b").options) option.disabled = !runsOf(option.value).some(fits);
+    byId("dr-threshold").value = state.threshold / data.steps;
+    byId("dr-threshold-value").textContent = (state.threshold / data.steps).toFixed(2);
+    byId("dr-compare").checked = state.compare;
+    document.querySelector(`[name="dr-over"][value="${state.over}"]`).checked = true;
+    byId("dr-opacity").value = state.opacity;
+    byId("dr-opacity-value").textContent = `${state.opacity} %`;
   }
 
-  // MACs per layer by part, and as they would be with every path open; paths are charged where they arrive.
-  function layerCosts(network, states, factors) {
-    const layers = Array.from({ length: network.layers }, () => ({ gates: 0, operations: 0, paths: 0, outline: 0 }));
-    network.cells.forEach(([layer], cell) => {
-      if (layer < 0) return;
-      const here = layers[layer];
-      here.gates += network.gates[cell];
-      here.outline += network.gates[cell] + network.operations[cell];
-      if (states[cell] === "o") here.operations += network.operations[cell];
-    });
-    network.paths.forEach(([, target], path) => {
-      if (target < 0) return;
-      const here = layers[network.cells[target][0]];
-      here.outline += network.arrivals[path];
-      if (factors[path] > 0) here.paths += network.arrivals[path];
-    });
-    return layers;
+  // What stands there
+
+  function picture(address, words) {
+    const made = new Image(512, 256);
+    // The theme dims pictures on dark pages; these would then not have the classes' colours.
+    Object.assign(made, { className: "dark-light", alt: words, loading: "lazy", src: new URL(address, pictures).href });
+    return made;
+  }
+  const drawingOf = (side) => document.querySelector(`#dr-stage [data-network="${recordOf(side).network}"]`);
+
+  function showSide(place, side) {
+    const [kept, [name]] = [picturesOf(side), imageOf(side)];
+    const parts = [];
+    if (state.compare) parts.push(sentence(`${name}, ${recordOf(side).row} (${recordOf(side).setting})`));
+    if (kept) {
+      const [photo, truth, prediction] = kept;
+      const stack = document.createElement("div");
+      stack.className = "dr-stack";
+      stack.append(picture(photo, `Photograph of ${name}`));
+      const over = { photo: "", truth, prediction }[state.over];
+      if (over) stack.append(picture(over, state.over === "truth" ? "Its true classes" : "Its predicted classes"));
+      if (over) stack.lastChild.style.opacity = state.opacity / 100;
+      parts.push(stack);
+      if (!prediction && state.over === "prediction") parts.push(sentence("This run kept no segmentation of this image."));
+    } else if (state.compare) parts.push(sentence("No picture of this image is kept."));
+    if (state.compare) {
+      const drawing = drawingOf(side).cloneNode(true);
+      drawing.hidden = false;
+      draw(drawing, networkOf(side), data.steps, routeOf(side), null);
+      drawing.setAttribute("aria-label", words(side));
+      parts.push(drawing);
+    }
+    place.replaceChildren(...parts);
+  }
+  function sentence(words) {
+    const made = document.createElement("p");
+    made.textContent = words;
+    return made;
+  }
+  function showSights() {
+    const sides = state.compare ? [state.first, state.second] : [state.first];
+    const seen = sides.some(picturesOf);
+    byId("dr-side-b").hidden = !state.compare;
+    sides.forEach((side, index) => showSide(byId("dr-side" + SIDES[index][1]), side));
+    byId("dr-over").hidden = !seen;
+    byId("dr-sights").hidden = !seen && !state.compare;
+  }
+  function showRoute() {
+    const other = state.compare ? routeOf(state.second) : null;
+    for (const drawing of document.querySelectorAll("#dr-stage .dr-drawing")) {
+      drawing.hidden = drawing !== drawingOf(state.first);
+    }
+    const told = state.compare ? difference() : words(state.first);
+    draw(drawingOf(state.first), networkOf(state.first), data.steps, routeOf(state.first), other);
+    drawingOf(state.first).setAttribute("aria-label", told);
+    byId("dr-headline").textContent = told;
+    for (const id of ["dr-difference", "dr-others"]) byId(id).hidden = !state.compare;
+    byId("dr-legend").hidden = state.compare;
+    if (state.compare) showApart();
+  }
+  function showApart() {
+    const [mine, other] = [routeOf(state.first), routeOf(state.second)];
+    const apart = differing(mine, other);
+    const factor = (value) => (value ? (value / data.steps).toFixed(2) : "closed");
+    byId("dr-apart").textContent = `The ${apart.length} paths that are open in one and closed in the other`;
+    byId("dr-apart-paths").replaceChildren(
+      ...apart.map((path) => {
+        const line = document.createElement("tr");
+        const cells = [pathName(networkOf(state.first), path), factor(mine.factors[path]), factor(other.factors[path])];
+        for (const words of cells) line.insertCell().textContent = words;
+        return line;
+      }),
+    );
+  }
+  function words(side) {
+    const [network, route, image] = [networkOf(side), routeOf(side), imageOf(side)];
+    const open = route.factors.filter((factor) => factor > 0).length;
+    const cells = route.states.filter((letter) => letter === "o").length;
+    const told =
+      `${image[0]}: ${macsOf(totalMacs(network, route), allOpenMacs(network, route))} (${costShare(side, route)} of all ` +
+      `open); ${open} of ${route.factors.length} paths and ${cells} of ${route.states.length} cells open`;
+    return told + (state.threshold ? "." : `; mIoU of this image ${image[1]} %.`);
+  }
+  function difference() {
+    const count = differing(routeOf(state.first), routeOf(state.second)).length;
+    return `First, ${words(state.first)} Second, ${words(state.second)} ${count} paths are open in one and closed in the other.`;
+  }
+  // Every image's cost at this threshold, cheapest as recorded first; a click chooses.
+  function showCosts() {
+    const [side, record] = [state.first, recordOf(state.first)];
+    const all = allOpenMacs(networkOf(side), routeOf(side));
+    const costs = routesOf(side).map((route) => totalMacs(networkOf(side), route));
+    const mean = costs.reduce((sum, cost) => sum + cost, 0) / costs.length;
+    const shown = costs.length < record.of ? `${costs.length} of ${record.of} images` : `all ${costs.length} images`;
+    const told =
+      `Cost of ${shown} at this threshold, between the cheapest (${macsOf(Math.min(...costs), all)}) and the dearest ` +
+      `(${macsOf(Math.max(...costs), all)}); mean ${macsOf(mean, all)}, ${share(mean, all)} of all open. ` +
+      "Click to choose an image.";
+    byId("dr-costs").innerHTML = costMarks(costs, side.image);
+    byId("dr-costs").append(sentence(told));
+  }
+  function show() {
+    showSights();
+    showRoute();
+    fillControls();
+    showCosts();
+    writeAddress();
   }
 
-  const totalMacs = (network, route) =>
-    network.fixed + route.layers.reduce((sum, layer) => sum + layer.gates + layer.operations + layer.paths, 0);
-  const allOpenMacs = (network, route) =>
-    network.fixed + route.layers.reduce((sum, layer) => sum + layer.outline, 0);
+  // What changes it
 
-  function significant(value) {
-    if (value === 0) return "0";
-    if (Math.round(100 * value) / 100 >= 10) return value.toFixed(1);
-    return value.toFixed(Math.max(2 - Math.floor(Math.log10(value)), 0));
-  }
-  function macsOf(macs, all) {
-    const [unit, name] = all >= 1e9 ? [1e9, "GMACs"] : [1e6, "MMACs"];
-    return `${significant(macs / unit)} of ${significant(all / unit)} ${name}`;
-  }
-  const share = (part, all) => `${((100 * part) / all).toFixed(0)} %`;
-
-  return { routeAt, totalMacs, allOpenMacs, macsOf, share };
-})();
-
-if (typeof module !== "undefined") module.exports = dynroute;
-
-if (typeof document !== "undefined") {
-  (() => {
-    const { routeAt, totalMacs, allOpenMacs, macsOf, share } = dynroute;
-    const byId = (id) => document.getElementById(id);
-    const holder = byId("dr-data");
-    if (!holder) return;
-    const data = JSON.parse(holder.textContent);
-    if (!data.records.length) return;
-    const cache = new Map();
-    const state = { record: 0, image: 0, threshold: 0, compare: false, recordB: 0, imageB: 0 };
-
-    const networkOf = (record) => data.networks[data.records[record].network];
-    const shape = (record) => JSON.stringify([networkOf(record).cells, networkOf(record).paths]);
-    function route(record, image) {
-      const key = [record, image, state.threshold].join();
-      if (!cache.has(key)) {
-        if (cache.size > 4000) cache.clear();
-        cache.set(key, routeAt(networkOf(record), data.records[record].images[image], state.threshold));
-      }
-      return cache.get(key);
-    }
-
-    // The address keeps the state, by names that outlive a new build.
-    function readAddress() {
-      const given = new URLSearchParams(location.hash.slice(1));
-      const place = (list, wanted, name) => Math.max(list.findIndex((item) => name(item) === wanted), 0);
-      state.record = place(data.records, given.get("record"), (record) => record.id);
-      state.image = place(data.records[state.record].images, given.get("image"), (image) => image[0]);
-      const threshold = Math.round(data.steps * Number(given.get("threshold")));
-      state.threshold = threshold >= 0 && threshold <= data.steps ? threshold : 0;
-      state.recordB = place(data.records, given.get("versus"), (record) => record.id);
-      state.compare = given.has("versus") && shape(state.record) === shape(state.recordB);
-      if (!state.compare) state.recordB = state.record;
-      const images = data.records[state.recordB].images;
-      state.imageB = given.has("to") ? place(images, given.get("to"), (image) => image[0]) : images.length - 1;
-    }
-    function writeAddress() {
-      const kept = new URLSearchParams();
-      kept.set("record", data.records[state.record].id);
-      kept.set("image", data.records[state.record].images[state.image][0]);
-      if (state.threshold) kept.set("threshold", state.threshold / data.steps);
-      if (state.compare) {
-        kept.set("versus", data.records[state.recordB].id);
-        kept.set("to", data.records[state.recordB].images[state.imageB][0]);
-      }
-      const hash = "#" + kept.toString().replaceAll("%2F", "/");
-      if (location.hash !== hash) history.replaceState(null, "", hash);
-    }
-
-    function fill(select, words, chosen) {
-      const wanted = words.join("\n");
-      if (select.dataset.words !== wanted) {
-        select.replaceChildren(...words.map((text, index) => new Option(text, index)));
-        select.dataset.words = wanted;
-      }
-      select.value = chosen;
-    }
-    function imageWords(record) {
-      const network = networkOf(record);
-      return data.records[record].images.map((image, index) => {
-        const now = route(record, index);
-        return `${image[0]} (${share(totalMacs(network, now), allOpenMacs(network, now))} of all open)`;
-      });
-    }
-    function fillControls() {
-      const labels = data.records.map((record) => record.label);
-      fill(byId("dr-record"), labels, state.record);
-      fill(byId("dr-image"), imageWords(state.record), state.image);
-      byId("dr-threshold").value = state.threshold / data.steps;
-      byId("dr-threshold-value").textContent = (state.threshold / data.steps).toFixed(2);
-      byId("dr-compare").checked = state.compare;
-      byId("dr-others").hidden = !state.compare;
-      if (!state.compare) return;
-      fill(byId("dr-record-b"), labels, state.recordB);
-      for (const option of byId("dr-record-b").options) {
-        option.disabled = shape(Number(option.value)) !== shape(state.record);
-      }
-      fill(byId("dr-image-b"), imageWords(state.recordB), state.imageB);
-    }
-
-    const mixed = (weak, strong, part) =>
-      "#" +
-      [1, 3, 5]
-        .map((at) => {
-          const [a, b] = [weak, strong].map((color) => parseInt(color.slice(at, at + 2), 16));
-          return Math.round(a + (b - a) * part).toString(16).padStart(2, "0");
-        })
-        .join("");
-    function set(element, attributes) {
-      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    }
-
-    const HAIRLINE = { class: "dr-closed", "stroke-width": 0.7 };
-    function pathLook(drawing, mine, other) {
-      const { thinnest, widest, weak, strong } = drawing.dataset;
-      const wide = (part) => Number(thinnest) + (widest - thinnest) * part;
-      if (other === null) {
-        if (!mine) return HAIRLINE;
-        const part = mine / data.steps;
-        return { class: "dr-open", stroke: mixed(weak, strong, part), "stroke-width": wide(part) };
-      }
-      const apart = (mine - other) / data.steps;
-      if (Math.abs(apart) < 0.05) return mine || other ? { class: "dr-both", "stroke-width": 1.6 } : HAIRLINE;
-      return { class: apart > 0 ? "dr-first" : "dr-second", "stroke-width": wide(Math.abs(apart)) };
-    }
-    function cellLook(drawing, mine, other) {
-      const radius = Number(drawing.dataset.radius);
-      if (other === null) {
-        if (mine === "o") return { class: "dr-cell-open", r: radius };
-        return mine === "c" ? { class: "dr-cell-closed", r: Math.max(0.4 * radius, 1.8) } : { class: "dr-cell-dead", r: 0.68 * radius };
-      }
-      const [a, b] = [mine === "o", other === "o"];
-      if (a && b) return { class: "dr-cell-both", r: radius };
-      if (a || b) return { class: a ? "dr-cell-first" : "dr-cell-second", r: radius };
-      return { class: "dr-cell-closed", r: Math.max(0.4 * radius, 1.8) };
-    }
-
-    function draw() {
-      const here = data.records[state.record];
-      const network = networkOf(state.record);
-      const mine = route(state.record, state.image);
-      const other = state.compare ? route(state.recordB, state.imageB) : null;
-      for (const drawing of document.querySelectorAll("#dr-stage .dr-drawing")) {
-        drawing.hidden = Number(drawing.dataset.network) !== here.network;
-        if (drawing.hidden) continue;
-        drawing.querySelectorAll("[data-path]").forEach((path, index) => {
-          path.removeAttribute("stroke");
-          set(path, pathLook(drawing, mine.factors[index], other && other.factors[index]));
-          const [source, , name] = network.paths[index];
-          path.classList.toggle("dr-passed", !other && name === "keep" && mine.states[source] === "c");
-        });
-        drawing.querySelectorAll("[data-cell]").forEach((circle, index) => {
-          for (const name of ["fill", "stroke", "stroke-width"]) circle.removeAttribute(name);
-          set(circle, cellLook(drawing, mine.states[index], other && other.states[index]));
-        });
-        drawBars(drawing, mine, other);
-        drawing.setAttribute("aria-label", words(mine, other));
-      }
-      byId("dr-headline").textContent = words(mine, other);
-      byId("dr-difference").hidden = !state.compare;
-      byId("dr-legend").hidden = state.compare;
-    }
-    function drawBars(drawing, mine, other) {
-      const { foot, macsPerUnit } = drawing.dataset;
-      const total = (layer) => layer.gates + layer.operations + layer.paths;
-      drawing.querySelectorAll("[data-layer]").forEach((group) => {
-        const layer = mine.layers[group.dataset.layer];
-        let y = Number(foot);
-        for (const part of ["gates", "operations", "paths"]) {
-          const box = group.querySelector(`[data-part=${part}]`);
-          const tall = layer[part] / macsPerUnit;
-          y -= tall;
-          set(box, { y, height: tall });
-        }
-        const outline = group.querySelector("[data-part=outline]");
-        const bound = (other ? total(other.layers[group.dataset.layer]) : layer.outline) / macsPerUnit;
-        set(outline, { y: foot - bound, height: bound });
-        outline.classList.toggle("dr-other", other !== null);
-      });
-    }
-    function words(mine, other) {
-      const record = data.records[state.record];
-      const network = networkOf(state.record);
-      const image = record.images[state.image];
-      const cost = totalMacs(network, mine);
-      const all = allOpenMacs(network, mine);
-      const count = (states) => states.filter((letter) => letter === "o").length;
-      const open = mine.factors.filter((factor) => factor > 0).length;
-      let text =
-        `${image[0]}: ${macsOf(cost, all)} (${share(cost, all)} of all open); ${open} of ${mine.factors.length} paths ` +
-        `and ${count(mine.states)} of ${mine.states.length} cells open`;
-      if (!other) return text + (state.threshold ? "." : `; mIoU of this image ${image[1]} %.`);
-      const second = data.records[state.recordB].images[state.imageB];
-      const otherNetwork = networkOf(state.recordB);
-      const differing = mine.factors.filter((factor, index) => factor > 0 !== other.factors[index] > 0).length;
-      return (
-        text +
-        `. Second, ${second[0]} of ${data.records[state.recordB].label}: ` +
-        `${macsOf(totalMacs(otherNetwork, other), allOpenMacs(otherNetwork, other))}; ` +
-        `${differing} paths are open in one and closed in the other.`
-      );
-    }
-
-    // Every image's cost at this threshold, cheapest as recorded first; a click chooses.
-    function drawStrip() {
-      const strip = byId("dr-costs");
-      const network = networkOf(state.record);
-      const record = data.records[state.record];
-      const all = allOpenMacs(network, route(state.record, 0));
-      const costs = record.images.map((_, index) => totalMacs(network, route(state.record, index)));
-      const mean = costs.reduce((sum, cost) => sum + cost, 0) / costs.length;
-      const [low, high] = [Math.min(...costs), Math.max(...costs)];
-      const [width, height, mark] = [640, 64, 7];
-      const step = width / costs.length;
-      const marks = costs.map((cost, index) => {
-        const y = (height - mark) * (high > low ? 1 - (cost - low) / (high - low) : 0.5);
-        const chosen = index === state.image ? ' class="dr-chosen"' : "";
-        const box = (top, tall, look) =>
-          `<rect ${look} x="${(index * step).toFixed(2)}" y="${top.toFixed(2)}" width="${step.toFixed(2)}" height="${tall}"/>`;
-        return `<g data-image="${index}"${chosen}>${box(0, height, 'class="dr-reach"')}${box(y, mark, 'class="dr-mark"')}</g>`;
-      });
-      const shown = costs.length < record.of ? `${costs.length} of ${record.of} images` : `all ${costs.length} images`;
-      const told =
-        `Cost of ${shown} at this threshold, between the cheapest (${macsOf(low, all)}) and the dearest ` +
-        `(${macsOf(high, all)}); mean ${macsOf(mean, all)}, ${share(mean, all)} of all open. Click to choose an image.`;
-      strip.innerHTML =
-        `<svg viewBox="0 0 ${width} ${height}" width="100%" preserveAspectRatio="none" role="img" aria-label="Cost of each image, the cheapest as recorded first">` +
-        `${marks.join("")}</svg><p>${told}</p>`;
-    }
-
-    function show() {
-      fillControls();
-      draw();
-      drawStrip();
-      writeAddress();
-    }
-    function step(by) {
-      const count = data.records[state.record].images.length;
-      state.image = Math.min(Math.max(state.image + by, 0), count - 1);
-      show();
-    }
-    // Another record opens on the image of the same name, if it has it: rows are then compared like with like.
-    function sameImage(from, image, to) {
-      const name = data.records[from].images[image][0];
-      return Math.max(data.records[to].images.findIndex((item) => item[0] === name), 0);
-    }
-
-    function listen() {
-      byId("dr-record").addEventListener("change", (event) => {
-        const chosen = Number(event.target.value);
-        state.image = sameImage(state.record, state.image, chosen);
-        state.record = chosen;
-        if (shape(state.record) !== shape(state.recordB)) state.compare = false;
-        if (!state.compare) state.recordB = chosen;
-        show();
-      });
-      byId("dr-image").addEventListener("change", (event) => {
-        state.image = Number(event.target.value);
-        show();
-      });
-      byId("dr-previous").addEventListener("click", () => step(-1));
-      byId("dr-next").addEventListener("click", () => step(1));
-      byId("dr-threshold").addEventListener("input", (event) => {
-        state.threshold = Math.round(event.target.value * data.steps);
-        show();
-      });
-      byId("dr-compare").addEventListener("change", (event) => {
-        state.compare = event.target.checked;
-        if (shape(state.record) !== shape(state.recordB)) state.recordB = state.record;
-        state.imageB = Math.min(state.imageB, data.records[state.recordB].images.length - 1);
-        show();
-      });
-      byId("dr-record-b").addEventListener("change", (event) => {
-        const chosen = Number(event.target.value);
-        state.imageB = sameImage(state.recordB, state.imageB, chosen);
-        state.recordB = chosen;
-        show();
-      });
-      byId("dr-image-b").addEventListener("change", (event) => {
-        state.imageB = Number(event.target.value);
-        show();
-      });
-      byId("dr-controls").addEventListener("submit", (event) => event.preventDefault());
-      byId("dr-costs").addEventListener("click", (event) => {
-        const bar = event.target.closest("[data-image]");
-        if (!bar) return;
-        state.image = Number(bar.dataset.image);
-        show();
-      });
-      listenToStage(byId("dr-stage"));
-      window.addEventListener("hashchange", () => {
-        readAddress();
-        show();
-      });
-    }
-    function listenToStage(stage) {
-      stage.tabIndex = 0;
-      stage.addEventListener("keydown", (event) => {
-        const by = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
-        if (!by || event.altKey || event.ctrlKey || event.metaKey) return;
-        event.preventDefault();
-        // The theme's own arrow keys leave the page.
-        event.stopPropagation();
-        step(by);
-      });
-      let start = null;
-      stage.addEventListener("pointerdown", (event) => (start = event.pointerType === "mouse" ? null : event.clientX));
-      stage.addEventListener("pointerup", (event) => {
-        if (start !== null && Math.abs(event.clientX - start) > 40) step(event.clientX < start ? 1 : -1);
-        start = null;
-      });
-    }
-
-    for (const id of ["dr-controls", "dr-headline", "dr-costs"]) byId(id).hidden = false;
-    readAddress();
-    listen();
+  function choose(name, image) {
+    state[name].image = Math.min(Math.max(image, 0), recordOf(state[name]).images.length - 1);
     show();
-  })();
-}
+  }
+  // Another record opens on the image of the same name, if it has it: rows are then compared like with like.
+  function chooseRecord(name, record) {
+    const image = place(data.records[record].images, imageOf(state[name])[0], (one) => one[0]);
+    state[name] = { record, image };
+    if (shape(state.first) !== shape(state.second)) state.compare = false;
+    if (!state.compare) state.second = dearest(state.first);
+    show();
+  }
+  // A row's run with the setting of the one that is shown, or else the row's first.
+  function chooseRow(name, row) {
+    const runs = runsOf(row).filter((record) => name === "first" || fits(record));
+    const alike = runs.find((record) => data.records[record].setting === recordOf(state[name]).setting);
+    chooseRecord(name, alike ?? runs[0]);
+  }
+
+  function on(id, event, act) {
+    byId(id).addEventListener(event, act);
+  }
+  function listenToSide(name, which) {
+    on("dr-row" + which, "change", (event) => chooseRow(name, event.target.value));
+    on("dr-record" + which, "change", (event) => chooseRecord(name, Number(event.target.value)));
+    on("dr-image" + which, "change", (event) => choose(name, Number(event.target.value)));
+    on("dr-image" + which, "keydown", (event) => {
+      if (event.key !== "Home" && event.key !== "End") return;
+      event.preventDefault();
+      choose(name, event.key === "Home" ? 0 : Infinity);
+      byId("dr-image" + which).querySelector(":checked").focus();
+    });
+    on("dr-previous" + which, "click", () => choose(name, state[name].image - 1));
+    on("dr-next" + which, "click", () => choose(name, state[name].image + 1));
+  }
+  function listen() {
+    for (const [name, which] of SIDES) listenToSide(name, which);
+    on("dr-threshold", "input", (event) => {
+      state.threshold = Math.round(event.target.value * data.steps);
+      show();
+    });
+    on("dr-compare", "change", (event) => {
+      state.compare = event.target.checked;
+      show();
+    });
+    for (const [id, farthest] of [["dr-nearest", false], ["dr-farthest", true]]) {
+      on(id, "click", () => {
+        const own = state.first.record === state.second.record ? state.first.image : -1;
+        choose("second", Math.max(extreme(routeOf(state.first), routesOf(state.second), farthest, own), 0));
+      });
+    }
+    on("dr-over", "input", (event) => {
+      if (event.target.id === "dr-opacity") state.opacity = Number(event.target.value);
+      else state.over = event.target.value;
+      show();
+    });
+    on("dr-controls", "submit", (event) => event.preventDefault());
+    on("dr-costs", "click", (event) => {
+      const bar = event.target.closest("[data-image]");
+      if (bar) choose("first", Number(bar.dataset.image));
+    });
+    // The theme's own arrow keys leave the page; here they scroll.
+    on("dr-stage", "keydown", (event) => event.stopPropagation());
+    window.addEventListener("hashchange", () => {
+      readAddress();
+      show();
+    });
+  }
+
+  for (const id of ["dr-controls", "dr-headline", "dr-costs"]) byId(id).hidden = false;
+  readAddress();
+  listen();
+  show();
+})();

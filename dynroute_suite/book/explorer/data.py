@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from dynroute_core.cost import cost_table
 from dynroute_core.runs.record import ImageFacts, ImageRoute
 from dynroute_core.space import OPEN_THRESHOLD, ModelConfig, RoutingSpace
+from dynroute_suite.book.explorer.pictures import Sight, sights_of
 from dynroute_suite.report.flow import image_route
 from dynroute_suite.report.numbers import percent
 from dynroute_suite.report.routed_runs import RoutedRun
@@ -34,10 +36,17 @@ def explorer_json(runs: Sequence[RoutedRun]) -> str:
     networks = networks_of(runs)
     data = {
         "steps": FACTOR_STEPS,
+        "first": opening(runs),
         "networks": [_network_data(network) for network in networks],
-        "records": [_record_data(run, networks.index(_network(run))) for run in runs],
+        "records": [_record_data(run, networks.index(_network(run)), sights_of(run, runs)) for run in runs],
     }
     return json.dumps(data, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
+
+
+def opening(runs: Sequence[RoutedRun]) -> int:
+    """The place of the run that the explorer opens with: the first whose segmentations can be seen, else the first."""
+    seen = (place for place, run in enumerate(runs) if any(one.prediction for one in sights_of(run, runs).values()))
+    return next(seen, 0)
 
 
 def shipped_images(run: RoutedRun) -> list[ImageFacts]:
@@ -86,8 +95,8 @@ def _network_data(network: Network) -> dict[str, object]:
     }
 
 
-def _record_data(run: RoutedRun, network: int) -> dict[str, object]:
-    space = RoutingSpace.of(run.config)
+def _record_data(run: RoutedRun, network: int, sights: dict[str, Sight]) -> dict[str, object]:
+    space, record = RoutingSpace.of(run.config), run.record
     shown = shipped_images(run)
     images = []
     for facts in shown:
@@ -96,8 +105,10 @@ def _record_data(run: RoutedRun, network: int) -> dict[str, object]:
         images.append([facts.name, percent(facts.miou_percent), route.states, steps])
     return {
         "id": run.identity,
-        "label": run.record.label,
+        "row": record.row,
+        "setting": record.label.removeprefix(f"{record.row} (").removesuffix(")"),
         "network": network,
-        "of": len(run.record.images),
+        "of": len(record.images),
         "images": images,
+        "pictures": {index: astuple(sights[one.name]) for index, one in enumerate(shown) if one.name in sights},
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from dynroute_core.data.labels import CITYSCAPES
 from dynroute_suite.book.explorer.data import Network, explorer_json, networks_of
 from dynroute_suite.figures import svg
 from dynroute_suite.figures.bars import BarScale, axis, bar_scale, ends
@@ -30,9 +31,9 @@ from dynroute_suite.report.flow import Flow, all_open
 from dynroute_suite.report.routed_runs import RoutedRun
 
 ASSETS = "../explorer"  # from a page of a chapter: book/_assets/explorer
+SCRIPTS = ("route.js", "drawing.js", "explorer.js")  # in the order in which they use each other
 TOP = 16.0
 
-_KEYS = "Left and right arrow keys change the image."
 _NO_SCRIPT = (
     '<noscript><p>The explorer needs JavaScript. Without it, the <a href="gallery.html">gallery</a> shows the same '
     "routes as pictures; below stands the routing space with every path open.</p></noscript>"
@@ -47,38 +48,75 @@ def explorer_block(runs: Sequence[RoutedRun]) -> str:
         '<div class="dr-explorer" id="dr-explorer">',
         _NO_SCRIPT,
         _controls(),
+        _sights(),
         '<p class="dr-headline" id="dr-headline" role="status" hidden></p>',
-        f'<div class="dr-stage" id="dr-stage" role="group" aria-label="Routing diagram. {_KEYS}">',
+        '<div class="dr-stage" id="dr-stage" role="group" aria-label="Routing diagram" tabindex="0">',
         drawings,
-        "</div>",
-        _difference_legend(),
         f'<div id="dr-legend">{legend_picture().html}</div>',
+        "</div>",
+        _difference(),
         '<div class="dr-costs" id="dr-costs" hidden></div>',
         "</div>",
         f'<script type="application/json" id="dr-data">{explorer_json(runs)}</script>',
-        f'<script src="{ASSETS}/explorer.js" defer></script>',
+        *(f'<script src="{ASSETS}/{name}" defer></script>' for name in SCRIPTS),
     ]
     return "\n".join(part for part in parts if part.strip())
 
 
 def _controls() -> str:
     return f"""<form class="dr-controls" id="dr-controls" hidden>
-<div class="dr-field"><label for="dr-record">Record</label><select id="dr-record"></select></div>
-<div class="dr-field"><label for="dr-image">Image, cheapest first</label><span class="dr-row">
-<button type="button" id="dr-previous" aria-label="Previous image">\N{LEFTWARDS ARROW}</button><select id="dr-image">
-</select><button type="button" id="dr-next" aria-label="Next image">\N{RIGHTWARDS ARROW}</button></span></div>
+<div class="dr-field"><label for="dr-row">Row</label><select id="dr-row"></select></div>
+<div class="dr-field"><label for="dr-record">Run</label><select id="dr-record"></select></div>
+{_filmstrip("Image, cheapest first", "")}
 <div class="dr-field dr-wide"><label for="dr-threshold">Threshold: paths with a factor of at most
 <output id="dr-threshold-value" for="dr-threshold">0.00</output> count as closed</label>
 <input type="range" id="dr-threshold" min="0" max="1" step="0.01" value="0"></div>
-<div class="dr-field dr-wide"><span class="dr-row"><input type="checkbox" id="dr-compare">
-<label for="dr-compare">Show the difference from</label></span><span class="dr-row" id="dr-others" hidden>
-<select id="dr-record-b" aria-label="Record to compare with"></select>
-<select id="dr-image-b" aria-label="Image to compare with"></select></span></div>
-<p class="dr-hint">{_KEYS} The address keeps what you see.</p>
+<div class="dr-field dr-wide"><span class="dr-line"><input type="checkbox" id="dr-compare">
+<label for="dr-compare">Show the difference from a second image</label></span></div>
+<div class="dr-controls" id="dr-others" hidden>
+<div class="dr-field"><label for="dr-row-b">Row of the second</label><select id="dr-row-b"></select></div>
+<div class="dr-field"><label for="dr-record-b">Run of the second</label><select id="dr-record-b"></select></div>
+{_filmstrip("Second image, cheapest first", "-b")}
+<p class="dr-line dr-wide"><button type="button" id="dr-nearest">Nearest route</button>
+<button type="button" id="dr-farthest">Farthest route</button></p>
+</div>
+<p class="dr-hint dr-wide">Arrow keys change a chosen image. The address keeps what you see.</p>
 </form>"""
 
 
-def _difference_legend() -> str:
+def _filmstrip(title: str, which: str) -> str:
+    """Buttons around a strip that the script fills with an image each. which: `-b` for the second image's."""
+    of = " of the second" if which else ""
+    return f"""<fieldset class="dr-field dr-wide"><legend>{title}</legend><div class="dr-line">
+<button type="button" id="dr-previous{which}" aria-label="Previous image{of}">\N{LEFTWARDS ARROW}</button>
+<div class="dr-strip" id="dr-image{which}"></div>
+<button type="button" id="dr-next{which}" aria-label="Next image{of}">\N{RIGHTWARDS ARROW}</button></div></fieldset>"""
+
+
+def _sights() -> str:
+    """Photographs with what is laid over them, one image or two side by side; the script fills them in."""
+    choices = (("prediction", "segmentation"), ("truth", "truth"), ("photo", "nothing"))
+    radios = "".join(
+        f'<label class="dr-line"><input type="radio" name="dr-over" value="{value}">{words}</label>'
+        for value, words in choices
+    )
+    swatches = "".join(
+        f'<li><span class="dr-class" style="background:#{bytes(color).hex()}"></span>{escape(name)}</li>'
+        for name, color in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)
+    )
+    return f"""<div id="dr-sights" hidden>
+<div class="dr-sides"><div class="dr-side" id="dr-side"></div><div class="dr-side" id="dr-side-b"></div></div>
+<div id="dr-over" class="dr-controls"><fieldset class="dr-field dr-over"><legend>Over the picture</legend>
+<div class="dr-line">{radios}</div></fieldset>
+<div class="dr-field"><label for="dr-opacity">Opacity
+<output id="dr-opacity-value" for="dr-opacity"></output></label>
+<input type="range" id="dr-opacity" min="0" max="100" step="5"></div>
+<details class="dr-wide"><summary>The classes' colours</summary><ul class="dr-classes">{swatches}</ul></details></div>
+</div>"""
+
+
+def _difference() -> str:
+    """The legend of a difference, and room for its paths as a table."""
     items = [
         ("dr-first", "stronger, or open only, in the first"),
         ("dr-second", "stronger, or open only, in the second"),
@@ -86,7 +124,11 @@ def _difference_legend() -> str:
         ("dr-other", "what the second costs, layer by layer"),
     ]
     listed = "".join(f'<li><span class="dr-swatch {name}"></span>{words}</li>' for name, words in items)
-    return f'<ul class="dr-difference" id="dr-difference" hidden>{listed}</ul>'
+    return f"""<div id="dr-difference" hidden><ul class="dr-difference">{listed}</ul>
+<details><summary id="dr-apart"></summary>
+<div class="dr-table" role="region" aria-label="Paths that differ" tabindex="0">
+<table class="table"><thead><tr><th>path</th><th>factor in the first</th><th>in the second</th></tr></thead>
+<tbody id="dr-apart-paths"></tbody></table></div></details></div>"""
 
 
 def _drawing(network: Network, index: int) -> str:

@@ -47,8 +47,7 @@ def explorer_facts(results: Results) -> str:
     runs = results.routed
     size = len(explorer_json(runs)) / 1024
     images = sum(len(shipped_images(run)) for run in runs)
-    names = ", ".join(escape_markdown(run.record.label) for run in runs)
-    return f"On this page: {images} routes of {len(runs)} records ({names}), {size:.0f} KB of data."
+    return f"On this page: {images} routes of {len(runs)} runs, {size:.0f} KB of data."
 
 
 def gallery(results: Results) -> str:

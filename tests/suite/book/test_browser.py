@@ -6,32 +6,21 @@ Skipped, with the reason, where Chromium or Playwright are missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 
-from dynroute_core.space import RoutingSpace
-from dynroute_suite.book.explorer.data import FACTOR_STEPS, shipped_images, steps_of
 from dynroute_suite.book.pdf import write_pdf
-from dynroute_suite.figures.signs import path_color
-from dynroute_suite.report.flow import flow, image_route
-from dynroute_suite.report.numbers import macs_of
-from dynroute_suite.report.threshold import at_threshold
-from support.browser import CHROMIUM, FLAGS, SIZES, axe_violations, looking, overflow, served
+from support.browser import CHROMIUM, SIZES, axe_violations, looking, overflow, served
 from support.built_book import Book
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright, which drives the browser, is not installed")
-axe = pytest.importorskip("axe_playwright_python", reason="axe, which judges accessibility, is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian, Ubuntu: apt-get install chromium)"),
 ]
 
-AXE = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 MODES = [(size, theme) for size in SIZES for theme in ("light", "dark")]
 KINDS = [
     "index",
@@ -47,20 +36,6 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def origin(book: Book) -> Iterator[str]:
-    with served(book.pages) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        window = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield window
-        window.close()
-
-
 def formulas_are_drawn(page: Any) -> bool:
     found: bool = page.evaluate(
         "[...document.querySelectorAll('math')].every(m => { const b = m.getBoundingClientRect();"
@@ -70,7 +45,7 @@ def formulas_are_drawn(page: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_page_of_each_kind_is_fit_to_be_read(browser: Any, origin: str, name: str) -> None:
+def test_a_page_of_each_kind_is_fit_to_be_read(browser: Any, origin: str, axe: str, name: str) -> None:
     """Nothing leaves the machine, nothing fails, nothing runs over the edge, axe is content: in all four modes."""
     problems = []
     for size, theme in MODES:
@@ -81,7 +56,7 @@ def test_a_page_of_each_kind_is_fit_to_be_read(browser: Any, origin: str, name: 
                 problems.append(f"{size} {theme}: {overflow(page)} px too wide")
             if not formulas_are_drawn(page):
                 problems.append(f"{size} {theme}: a formula has no box")
-            problems += [f"{size} {theme}: {found}" for found in axe_violations(page, AXE)]
+            problems += [f"{size} {theme}: {found}" for found in axe_violations(page, axe)]
             if not seen.nothing():
                 problems.append(f"{size} {theme}: {seen}")
     assert not problems
@@ -116,136 +91,6 @@ def test_search_finds_budget(browser: Any, origin: str) -> None:
         assert seen.nothing(), seen
 
 
-# The explorer
-
-
-def kept(page: Any) -> dict[str, str]:
-    """The state in the address, as the page itself has it: Playwright's `page.url` learns of it later."""
-    return {name: values[0] for name, values in parse_qs(page.evaluate("location.hash.slice(1)")).items()}
-
-
-def drawing(page: Any) -> str:
-    shown: str = page.locator(".dr-drawing:not([hidden]) .dr-paths").evaluate("group => group.outerHTML")
-    return shown
-
-
-def test_the_explorer_by_keyboard_changes_picture_and_address(browser: Any, origin: str, book: Book) -> None:
-    run = book.results.routed[0]
-    names = [image.name for image in shipped_images(run)]
-    with looking(browser, origin) as (page, seen):
-        page.goto(f"{origin}/routes/explorer.html")
-        assert kept(page) == {"record": run.identity, "image": names[0]}
-        page.locator("#dr-stage").focus()
-        page.keyboard.press("ArrowRight")
-        assert kept(page)["image"] == names[1]
-        page.keyboard.press("End")
-        assert kept(page)["image"] == names[-1]
-        assert names[-1] in page.locator("#dr-headline").inner_text()
-        page.keyboard.press("Home")
-        assert kept(page)["image"] == names[0]
-        page.locator("#dr-threshold").focus()
-        for _ in range(3):
-            page.keyboard.press("ArrowRight")
-        assert kept(page)["threshold"] == "0.03"
-        page.locator("#dr-compare").focus()
-        page.keyboard.press("Space")
-        assert kept(page)["versus"] == run.identity
-        assert page.locator("#dr-difference").is_visible()
-        assert seen.nothing(), seen
-
-
-def test_another_image_is_another_drawing(browser: Any, origin: str, book: Book) -> None:
-    run = book.results.routed[-1]  # a committed one: the made-up run's images take one route
-    names = [image.name for image in shipped_images(run)]
-    with looking(browser, origin) as (page, _):
-        page.goto(f"{origin}/routes/explorer.html#record={run.identity}&image={names[0]}")
-        before = drawing(page)
-        page.locator("#dr-stage").focus()
-        page.keyboard.press("End")
-        assert kept(page)["image"] == names[-1]
-        assert drawing(page) != before
-        page.keyboard.press("Home")
-        assert drawing(page) == before
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9])
-def test_the_explorer_shows_what_python_computes(browser: Any, origin: str, book: Book, threshold: float) -> None:
-    run = book.results.routed[-1]
-    facts = shipped_images(run)[-1]
-    space, costs = RoutingSpace.of(run.config), run.record.costs
-    recorded = image_route(run.routes, facts.name)
-    steps = steps_of(recorded, space)
-    size = {"height": costs.nominal_height, "width": costs.nominal_width}
-    shown = flow(run.routes, [at_threshold(recorded, space, threshold)], config=run.config, **size)
-    with looking(browser, origin) as (page, _):
-        address = f"record={run.identity}&image={facts.name}&threshold={threshold}"
-        page.goto(f"{origin}/routes/explorer.html#{address}")
-        words = page.locator("#dr-headline").inner_text()
-        assert f"{facts.name}: {macs_of(shown.total_macs, shown.table.all_open)} (" in words
-        assert f"{sum(factor > 0 for factor in shown.factors.values())} of {len(steps)} paths" in words
-        colors = page.locator(".dr-drawing:not([hidden]) [data-path]").evaluate_all(
-            "paths => paths.map(path => path.getAttribute('stroke'))"
-        )
-    # Factors come in thousandths, so a colour may be one step of 256 off.
-    open_ones = [(c, s) for c, s in zip(colors, steps, strict=True) if c]
-    assert open_ones or threshold
-    for color, step in open_ones:
-        wanted = path_color(step / FACTOR_STEPS)
-        assert all(abs(int(color[k : k + 2], 16) - int(wanted[k : k + 2], 16)) <= 1 for k in (1, 3, 5))
-
-
-def test_the_explorer_by_touch(browser: Any, origin: str, book: Book) -> None:
-    names = [image.name for image in shipped_images(book.results.routed[0])]
-    with looking(browser, origin, size="mobile") as (page, seen):
-        page.goto(f"{origin}/routes/explorer.html")
-        page.locator("#dr-next").tap()
-        assert kept(page)["image"] == names[1]
-        page.locator("#dr-previous").tap()
-        assert kept(page)["image"] == names[0]
-        page.locator(f"#dr-costs [data-image='{len(names) - 1}']").dispatch_event("click")
-        assert kept(page)["image"] == names[-1]
-        assert seen.nothing(), seen
-
-
-def test_the_address_brings_the_state_back(browser: Any, origin: str, book: Book) -> None:
-    first, second = book.results.routed[0], book.results.routed[1]
-    name = shipped_images(first)[3].name
-    wanted = {
-        "record": first.identity,
-        "image": name,
-        "threshold": "0.25",
-        "versus": second.identity,
-        "to": shipped_images(second)[2].name,
-    }
-    with looking(browser, origin) as (page, _):
-        page.goto(f"{origin}/routes/explorer.html#" + "&".join(f"{key}={value}" for key, value in wanted.items()))
-        assert kept(page) == wanted
-        assert page.locator("#dr-threshold-value").inner_text() == "0.25"
-        assert page.locator("#dr-compare").is_checked()
-        page.goto(f"{origin}/routes/explorer.html#record=nothing&image=%3Cscript%3E&threshold=nan")
-        page.wait_for_function("!location.hash.includes('nothing')")  # the page hears of a new address a moment later
-        assert kept(page) == {"record": first.identity, "image": shipped_images(first)[0].name}
-
-
-def test_the_explorer_works_from_a_file(browser: Any, origin: str, book: Book) -> None:
-    with looking(browser, origin) as (page, seen):
-        page.goto((book.pages / "routes" / "explorer.html").as_uri())
-        page.locator("#dr-next").click()
-        assert kept(page)["image"] == shipped_images(book.results.routed[0])[1].name
-        assert seen.nothing(), seen
-
-
-def test_without_javascript_a_picture_and_the_way_to_the_gallery_stand(browser: Any, origin: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{origin}/routes/explorer.html")
-    assert page.locator("#dr-stage .dr-drawing").first.is_visible()
-    assert not page.locator("#dr-controls").is_visible()
-    page.locator("noscript a, .dr-explorer a[href='gallery.html']").first.click()
-    assert page.url.endswith("routes/gallery.html")
-    context.close()
-
-
 # The PDF
 
 
@@ -264,7 +109,7 @@ def test_the_pdf_has_every_page_and_bookmarks(book: Book) -> None:
 # The checks can fail
 
 
-def test_what_is_wrong_with_a_page_is_seen(browser: Any, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_page_is_seen(browser: Any, axe: str, tmp_path: Path) -> None:
     (tmp_path / "bad.html").write_text(
         "<html><body><div style='width:3000px'>wide</div><img src='missing.png'><img src='https://example.org/x.png'>"
         "<script>throw new Error('on purpose')</script></body></html>"
@@ -272,7 +117,7 @@ def test_what_is_wrong_with_a_page_is_seen(browser: Any, tmp_path: Path) -> None
     with served(tmp_path) as address, looking(browser, address) as (page, seen):
         page.goto(f"{address}/bad.html")
         assert overflow(page) > 1000
-        found = " ".join(axe_violations(page, AXE))
+        found = " ".join(axe_violations(page, axe))
         assert "image-alt" in found and "html-has-lang" in found
     assert seen.abroad == ["https://example.org/x.png"]
     assert any(re.fullmatch(r"404 .*/missing\.png", one) for one in seen.failed)

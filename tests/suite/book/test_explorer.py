@@ -14,7 +14,7 @@ import pytest
 
 from dynroute_core.space import RoutingSpace
 from dynroute_suite.book.explorer.data import FACTOR_STEPS, explorer_json, networks_of, shipped_images, steps_of
-from dynroute_suite.book.explorer.page import explorer_block
+from dynroute_suite.book.explorer.page import SCRIPTS, explorer_block
 from dynroute_suite.report.flow import flow, image_route
 from dynroute_suite.report.numbers import macs_of, share_text
 from dynroute_suite.report.results import Results
@@ -22,13 +22,15 @@ from dynroute_suite.report.routed_runs import RoutedRun
 from dynroute_suite.report.threshold import at_threshold
 from support.sample_runs import sample_runs
 
-SCRIPT = Path(__file__).parents[3] / "book" / "_assets" / "explorer" / "explorer.js"
+ASSETS = Path(__file__).parents[3] / "book" / "_assets" / "explorer"
 THRESHOLDS = (0, 10, 250, 500, 730, 900, 905, 1000)
 FLOAT32 = 1e-6  # recorded costs are sums of float32 products
 
-ASK = """
-const { routeAt, totalMacs, allOpenMacs, macsOf, share } = require(process.argv[1]);
+NEEDED = """
+const { routeAt, totalMacs, allOpenMacs, differing, extreme, pathName, macsOf, share } = require(process.argv[1]);
 const data = JSON.parse(require("fs").readFileSync(0, "utf8"));
+"""
+ASK = """
 const answers = data.records.map((record) => {
   const network = data.networks[record.network];
   return record.images.map((image) => data.thresholds.map((threshold) => {
@@ -40,6 +42,17 @@ const answers = data.records.map((record) => {
 });
 console.log(JSON.stringify(answers));
 """
+COMPARE = """
+const answers = data.records.map((record) => {
+  const network = data.networks[record.network];
+  const routes = record.images.map((image) => routeAt(network, image, 0));
+  return routes.map((one, own) => ({
+    apart: routes.map((other) => differing(one, other).map((path) => pathName(network, path))),
+    nearest: extreme(one, routes, false, own), farthest: extreme(one, routes, true, own),
+  }));
+});
+console.log(JSON.stringify(answers));
+"""
 
 
 @pytest.fixture
@@ -47,13 +60,17 @@ def runs(tmp_path: Path) -> tuple[RoutedRun, ...]:
     return sample_runs(tmp_path)
 
 
-def ask(runs: tuple[RoutedRun, ...]) -> Any:
+def ask(runs: tuple[RoutedRun, ...], script: str = ASK) -> Any:
     node = shutil.which("node")
     if node is None:
         pytest.skip("the script's arithmetic is checked with Node, which is not installed here")
     data = json.loads(explorer_json(runs)) | {"thresholds": THRESHOLDS}
     done = subprocess.run(
-        [node, "-e", ASK, str(SCRIPT)], input=json.dumps(data), capture_output=True, text=True, check=True
+        [node, "-e", NEEDED + script, str(ASSETS / "route.js")],
+        input=json.dumps(data),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -85,11 +102,31 @@ def test_the_script_and_the_python_code_agree_exactly(which: str, runs: tuple[Ro
             assert per_threshold[0]["cost"] == pytest.approx(facts.paper_macs, rel=FLOAT32)
 
 
+def test_two_routes_differ_in_the_paths_that_one_of_them_opens(runs: tuple[RoutedRun, ...]) -> None:
+    for run, answers in zip(runs, ask(runs, COMPARE), strict=True):
+        routes = [image_route(run.routes, facts.name) for facts in shipped_images(run)]
+        opened = [
+            {
+                name
+                for name, step in zip(run.routes.paths, steps_of(route, RoutingSpace.of(run.config)), strict=True)
+                if step
+            }
+            for route in routes
+        ]
+        assert len(set(map(frozenset, opened))) > 1, "all routes alike: nothing would be compared"
+        for own, answer in enumerate(answers):
+            apart = [opened[own] ^ other for other in opened]
+            assert list(map(set, answer["apart"])) == apart
+            others = {place: len(paths) for place, paths in enumerate(apart) if place != own}
+            assert answer["nearest"] == min(others, key=lambda place: others[place])
+            assert answer["farthest"] == max(others, key=lambda place: others[place])
+
+
 def test_every_image_is_shipped_with_its_states_cheapest_first(runs: tuple[RoutedRun, ...]) -> None:
     data = json.loads(explorer_json(runs))
     assert [record["id"] for record in data["records"]] == [run.identity for run in runs]
     for run, record in zip(runs, data["records"], strict=True):
-        assert record["label"] == run.record.label
+        assert f"{record['row']} ({record['setting']})" == run.record.label
         assert sorted(image[0] for image in record["images"]) == sorted(image.name for image in run.record.images)
         costs = {image.name: image.paper_macs for image in run.record.images}
         ordered = [costs[image[0]] for image in record["images"]]
@@ -153,6 +190,7 @@ def test_names_cannot_leave_the_data(runs: tuple[RoutedRun, ...]) -> None:
     assert json.loads(text)["records"][0]["images"][0][0].startswith(nasty)
 
 
-def test_the_script_has_no_library_and_no_network() -> None:
-    source = SCRIPT.read_text()
-    assert not re.search(r"\bimport\b|fetch\(|XMLHttpRequest|https?://", source)
+def test_the_scripts_have_no_library_and_no_network() -> None:
+    assert {path.name for path in ASSETS.glob("*.js")} == set(SCRIPTS)
+    for name in SCRIPTS:
+        assert not re.search(r"\bimport\b|fetch\(|XMLHttpRequest|https?://", (ASSETS / name).read_text())
