@@ -34,7 +34,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "suite/figures": (*CORE, "suite/report"),
     "suite/notebook": CORE,
     "suite/workers": ("core/system", "core", "core/runs", "suite/notebook"),
-    "suite/command": (*CORE, "suite/notebook", "suite/report"),
+    "suite/command": (*CORE, "suite/notebook", "suite/report", "suite/figures"),
     "suite/cluster": ("core/system", "core", "core/runs", "suite/notebook", "suite/command"),
     "suite/status": (
         "core/system",
