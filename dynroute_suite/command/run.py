@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
 from dynroute_core.experiments import Experiment
 from dynroute_core.runs.plan import RunPlan, plan
+from dynroute_core.runs.record import Record
 from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_FAILED, EXIT_INTERRUPTED, BlockedError, DynrouteError
 from dynroute_core.system.machine import pick_device, processor_quota
 from dynroute_suite.command.export import Target, export
 from dynroute_suite.command.forced_route import RouteChoice
 from dynroute_suite.command.options import ROOT
+from dynroute_suite.command.picture import keep_summary
 from dynroute_suite.command.session import Session
 from dynroute_suite.command.summary import RowResult, not_started, short_path, with_numbers
 from dynroute_suite.notebook.row import checked_record, is_fresh, run_row
@@ -113,7 +116,17 @@ def _run_one(session: Session, experiment: Experiment, planned: RunPlan) -> RowR
     if outcome.state != "done":
         _explain(session, result, outcome)
         return replace(result, state="blocked" if outcome.exit_code == EXIT_BLOCKED else outcome.state)
-    return with_numbers(replace(result, state="reused" if reused else "done"), checked_record(planned))
+    return _with_picture(session, replace(result, state="reused" if reused else "done"), checked_record(planned))
+
+
+def _with_picture(session: Session, result: RowResult, record: Record) -> RowResult:
+    """The result with the record's numbers, and its picture; says why where it has none."""
+    result = with_numbers(result, record)
+    try:
+        return replace(result, picture=str(keep_summary(Path(result.folder), record)))
+    except BlockedError as error:
+        session.say(f"{result.row}: no picture: {error}")
+        return result
 
 
 def _explain(session: Session, result: RowResult, outcome: Outcome) -> None:

@@ -36,6 +36,7 @@ class RowResult:
     key: str = ""
     notebook: str = ""
     record: str = ""
+    picture: str = ""
     log: str = ""
     export: str = ""
     route: str = ""

@@ -30,6 +30,8 @@ def as_text(results: Sequence[RowResult], records: Sequence[Record], root: Path)
                 f"  notebook  {short_path(result.notebook, root)}",
                 f"  record    {short_path(result.record, root)}",
             ]
+        if result.picture:
+            lines.append(f"  picture   {short_path(result.picture, root)}")
     return "\n".join(lines)
 
 

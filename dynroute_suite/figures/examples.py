@@ -39,7 +39,7 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
     folder: the run's, with `examples/ROLE/{image,truth,prediction}.png`; role: cheapest, median or dearest.
     Raises UsageError for a role this run lacks, BlockedError naming a file that is missing or not what it should be.
     """
-    scene, shown, facts = _example(folder, record, routes, role)
+    scene, shown, facts = open_example(folder, record, routes, role)
     caption = f"{facts.name}, {role}: {macs_text(facts.paper_macs)}, mIoU {percent(facts.miou_percent)} %"
     alt = f"{role.capitalize()} example, {facts.name}: {{tiles}}, mIoU {percent(facts.miou_percent)} %."
     return scene_figure(scene, shown, caption=caption, alt=alt)
@@ -47,14 +47,15 @@ def example_figure(folder: Path, record: Record, routes: Routes, role: str) -> P
 
 def street_figure(folder: Path, record: Record, routes: Routes, role: str) -> Picture:
     """The same example in short: image and prediction over the route. Raises what `example_figure` raises."""
-    scene, shown, facts = _example(folder, record, routes, role)
+    scene, shown, facts = open_example(folder, record, routes, role)
     wrong = f"{100 * scene.wrong:.0f} % of labelled pixels wrong"
     caption = f"{record.row}, {record.profile} profile, {record.data.name}: {macs_text(facts.paper_macs)}, {wrong}"
     alt = f"A street scene, what {record.row} makes of it ({record.profile} profile, {wrong}), and the route it took."
     return scene_figure(replace(scene, truth=None), shown, caption=caption, alt=alt)
 
 
-def _example(folder: Path, record: Record, routes: Routes, role: str) -> tuple[Scene, Flow, ImageFacts]:
+def open_example(folder: Path, record: Record, routes: Routes, role: str) -> tuple[Scene, Flow, ImageFacts]:
+    """An example of a run: its pictures, its route and its facts. Raises what `example_figure` raises."""
     names = example_names(record)
     if role not in names:
         raise suggest("example", role, names)
@@ -153,7 +154,9 @@ def tile(words: str, address: str, *, x: float, y: float, wide: float, tall: flo
     )
 
 
-def raster_legend(classes: ClassSet, masks: Sequence[Labels], *, y: float, errors: bool = False) -> tuple[str, float]:
+def raster_legend(
+    classes: ClassSet, masks: Sequence[Labels], *, y: float, errors: bool = False, width: float = WIDTH
+) -> tuple[str, float]:
     """The classes in sight, by area, and with `errors` what the error mask's colours mean."""
     areas = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)[: len(classes)]
     items = [
@@ -163,7 +166,7 @@ def raster_legend(classes: ClassSet, masks: Sequence[Labels], *, y: float, error
     ]
     if errors:
         items += [(_swatch(VERMILION), 12.0, "wrong"), (_swatch("none"), 12.0, "ignored")]
-    return flow_legend(items, y)
+    return flow_legend(items, y, width)
 
 
 def photo_address(photo: Image.Image) -> str:

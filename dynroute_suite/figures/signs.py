@@ -108,7 +108,7 @@ def ring(radius: float) -> Look:
     return {"r": radius, "fill": "none", "stroke": "currentColor", "stroke-opacity": 0.55}
 
 
-def legend(kind: Kind, y: float, *, fixed: bool = False) -> tuple[str, float]:
+def legend(kind: Kind, y: float, *, fixed: bool = False, width: float = WIDTH) -> tuple[str, float]:
     """The signs and their meaning, in lines as wide as the drawing; gives the y where it ends.
 
     fixed: of a fixed network, whose missing paths are drawn too.
@@ -146,15 +146,15 @@ def legend(kind: Kind, y: float, *, fixed: bool = False) -> tuple[str, float]:
     ]
     if kind != "space":
         items.append((square(OUTLINE), 12, "if all were open"))
-    return flow_legend(items, y)
+    return flow_legend(items, y, width)
 
 
-def flow_legend(items: list[tuple[str, float, str]], y: float) -> tuple[str, float]:
+def flow_legend(items: list[tuple[str, float, str]], y: float, width: float = WIDTH) -> tuple[str, float]:
     """(sign, its width, meaning) side by side, breaking lines as text does; gives SVG and the y where it ends."""
     x, parts = 0.0, []
     for sign, wide, words in items:
         needed = wide + 6 + svg.text_width(words, SMALL_TEXT)
-        if x and x + needed > WIDTH:
+        if x and x + needed > width:
             x, y = 0.0, y + 21
         parts.append(
             svg.element("g", {"transform": f"translate({svg.number(x)} {svg.number(y)})"}, sign)

@@ -18,6 +18,7 @@ from dynroute_suite.figures.diagram import legend_picture, small_diagram
 from dynroute_suite.figures.examples import example_figure
 from dynroute_suite.figures.relations import class_correlation_figure, cost_in_order_figure
 from dynroute_suite.figures.style import Picture
+from dynroute_suite.figures.summary import summary_figure
 from dynroute_suite.report.flow import image_route
 from dynroute_suite.report.numbers import NOTHING, macs_text, percent, share_text, signed
 from dynroute_suite.report.relations import (
@@ -48,6 +49,23 @@ def explorer_facts(results: Results) -> str:
     size = len(explorer_json(runs)) / 1024
     images = sum(len(shipped_images(run)) for run in runs)
     return f"On this page: {images} routes of {len(runs)} runs, {size:.0f} KB of data."
+
+
+FRONT_ROW = "dynamic-c"  # what `make reproduce` runs
+
+
+def front_picture(results: Results) -> str:
+    """A run of generated streets at a glance: the front page's picture, with its record."""
+    shown = [run for run in results.routed if run.record.row == FRONT_ROW and _has_photographs(run)]
+    if not shown:
+        return "No record of generated streets with its pictures is committed yet."
+    best = max(shown, key=lambda run: run.record.metrics.miou_percent)
+    drawn = summary_figure(best.folder, best.record, best.routes)
+    words = (
+        f"Three of {len(best.record.images)} generated streets, by what their route costs: what the network saw, what "
+        f"is true, what it made of it, and the cells and paths it opened. [Record]({best.address})."
+    )
+    return f"{_block(drawn.html)}\n\n{words}"
 
 
 def gallery(results: Results) -> str:
@@ -96,9 +114,13 @@ def _card(run: RoutedRun, role: str, name: str) -> str:
 
 def _photographs(run: RoutedRun) -> list[Picture]:
     """Image, truth, prediction and errors of the examples, where the run's pictures may be shown and are there."""
-    if not is_generated(run.record.data.name) or not (run.folder / EXAMPLES).is_dir():
+    if not _has_photographs(run):
         return []
     return [example_figure(run.folder, run.record, run.routes, role) for role in example_names(run.record)]
+
+
+def _has_photographs(run: RoutedRun) -> bool:
+    return is_generated(run.record.data.name) and (run.folder / EXAMPLES).is_dir()
 
 
 def mean_routes(results: Results) -> str:

@@ -15,6 +15,7 @@ from dynroute_suite.book.fragments import fragments
 from dynroute_suite.book.pages import routes
 from dynroute_suite.report.numbers import macs_text, percent
 from dynroute_suite.report.results import Results
+from support.sample_examples import write_examples
 from support.sample_runs import sample_runs
 
 
@@ -70,3 +71,12 @@ def test_a_record_whose_images_cost_alike_gets_no_correlations(results: Results)
     results.routed = (replace(run, record=record),)
     assert "None is shown" in routes.cost_by_class(results)
     assert "<figure" not in routes.cost_by_class(results)
+
+
+def test_the_front_page_shows_the_best_run_of_streets_that_has_its_pictures(results: Results) -> None:
+    assert "No record" in routes.front_picture(results)
+    (run,) = (run for run in results.routed if run.record.row == routes.FRONT_ROW)
+    write_examples(run.folder, run.record)
+    shown = unescape(routes.front_picture(results))
+    assert f"{run.record.row} on streets: {percent(run.record.metrics.miou_percent)} % mIoU" in shown
+    assert shown.count("<image ") == 9 and 'aria-label="' in shown and f"[Record]({run.address})" in shown

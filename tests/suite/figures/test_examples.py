@@ -15,6 +15,7 @@ from dynroute_core.system.errors import BlockedError, UsageError
 from dynroute_suite.figures.examples import example_figure, street_figure
 from dynroute_suite.report.numbers import macs_text
 from support.pictures import words
+from support.sample_examples import write_examples
 from support.sample_records import sample_record, sample_routes
 
 SMALL = ModelConfig(layers=4, channels=4, gate="small")
@@ -27,17 +28,7 @@ def record() -> Record:
 
 @pytest.fixture
 def run_folder(tmp_path: Path, record: Record) -> Path:
-    """A run's folder with examples of 40×80 pixels: the left half wrong, the top rows ignored."""
-    truth = np.zeros((40, 80), np.uint8)
-    truth[:10] = 255
-    prediction = np.zeros_like(truth)
-    prediction[:, :40] = 13
-    photo = np.arange(40 * 80 * 3, dtype=np.uint32).reshape(40, 80, 3).astype(np.uint8)
-    for role in example_names(record):
-        folder = tmp_path / EXAMPLES / role
-        folder.mkdir(parents=True)
-        for name, pixels in (("image", photo), ("truth", truth), ("prediction", prediction)):
-            Image.fromarray(pixels).save(folder / f"{name}.png")
+    write_examples(tmp_path, record)
     return tmp_path
 
 
