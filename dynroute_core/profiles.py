@@ -111,8 +111,8 @@ class Short:
     scales: tuple[float, ...] = (0.9, 1.0, 1.1, 1.22)  # of the image's height
     gate_lr_factor: float = 15.0  # of the gates, which SGD moves
     budget_factor: float = 20.0  # over the published λ
-    descent: float = 0.6  # of the iterations, from the first on, in which the budget's target falls to μ
-    ascent: float = 0.05  # of the budget's multiplier, in a step whose expected cost is the whole denominator too high
+    descent: float = 0.4  # of the iterations, from the first on, in which the budget's target falls to μ
+    ascent: float = 0.02  # of the budget's multiplier, in a step whose expected cost is the whole denominator too high
 
 
 SHORT = Short()

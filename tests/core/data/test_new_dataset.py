@@ -37,7 +37,7 @@ FIELDS = DataSource(
     read=fields,
     how_to_get="Take photographs of fields.",
     fits_memory=True,
-    demo="short",
+    demo_iterations=600,
     demo_image_share=1.0,
 )
 
