@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dynroute_core.recipe import TrainConfig
 from dynroute_core.runs.record import CurvePoint, Record
-from dynroute_core.train import TrainConfig
 from dynroute_suite.figures.style import BLACK, BLUE, GREY, ROW_COLORS, WIDTH_IN, Picture, figure_style, picture
 from dynroute_suite.report.numbers import macs_unit, percent, significant
 

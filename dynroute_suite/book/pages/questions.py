@@ -12,7 +12,7 @@ import torch
 from dynroute_core.cell import GATE_BIAS
 from dynroute_core.cost import cost_table
 from dynroute_core.evaluate import TTA_SCALES, EvaluateConfig
-from dynroute_core.experiments import PUBLISHED_BUDGET_MACS, ROWS
+from dynroute_core.experiments import PUBLISHED_BUDGET_MACS, ROWS, experiment
 from dynroute_core.losses import Budget
 from dynroute_core.model import Segmenter
 from dynroute_core.optimizer import learning_rate, make_optimizer
@@ -197,6 +197,18 @@ def recipe_table() -> str:
             dropped = drop_probability(config, layers - 1, layers, iteration)
             lines.append([row, str(iteration), f"{learning_rate(config, iteration):.3g}", f"{dropped:.3f}"])
     return markdown_table(["row", "iteration", "lr", "drop path, last layer"], lines)
+
+
+def recipe_short() -> str:
+    """Settings of the published and of the short recipe, side by side, for dynamic-c at demo."""
+    moves = ("optimizer", "lr", "weight_decay", "gates_by_sgd", "gate_lr_factor", "schedule", "average")
+    shown = (*moves, "class_weights", "scales", "crop_height", "crop_width", "precise_bn_batches")
+    published, short = (experiment("dynamic-c", recipe=recipe).train for recipe in ("published", "short"))
+    lines = [[f"`train.{name}`", str(getattr(published, name)), str(getattr(short, name))] for name in shown]
+    for part in ("weight", "start", "ramp", "descent", "ascent"):
+        budgets = (f"{getattr(one.budget, part):.4g}" for one in (published, short))
+        lines.append([f"`train.budget.{part}`", *budgets])
+    return markdown_table(["setting", "published recipe", "short recipe"], lines)
 
 
 def evaluation_views() -> str:
