@@ -29,12 +29,24 @@ APART = 0.1  # of the images: on another route than the most frequent
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A check's number in its claim's picture. low, high: its interval, the value itself where it has none."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Check:
-    """One line of a claim. held: None where the runs to judge by are missing."""
+    """One line of a claim. held: None where the runs to judge by are missing. marks: what its claim's picture shows of
+    it; a claim whose checks measure two things shows one of them."""
 
     what: str
     measured: str
     held: bool | None
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,14 @@ class Claim:
         if False in answers:
             return False
         return None if None in answers or not answers else True
+
+    @property
+    def verdict(self) -> str:
+        """How many of its checks came out how, in a sentence."""
+        answers = [check.held for check in self.checks]
+        counts = [f"{answers.count(True)} of {len(answers)} checks held"]
+        counts += [f"{answers.count(None)} open for want of runs"] if None in answers else []
+        return ", ".join(counts) + "."
 
 
 def claims(runs: Sequence[Committed]) -> tuple[Claim, ...]:
@@ -104,7 +124,8 @@ def _budget_checks(runs: Sequence[Committed]) -> Iterable[Check]:
             share = expected / train.budget_macs
             off = share / train.budget.target - 1
             told = f"{100 * share:.1f} % for {share_text(train.budget.target)} ({signed(100 * off)} %)"
-            yield Check(what, told, abs(off) <= BUDGET_SLACK)
+            mark = Mark(f"{row}, seed {one.record.seed}", 100 * off, 100 * off, 100 * off)
+            yield Check(what, told, abs(off) <= BUDGET_SLACK, (mark,))
 
 
 def _rival_checks(runs: Sequence[Committed]) -> Iterable[Check]:
@@ -133,7 +154,8 @@ def _rival_check(own: Sequence[Committed], rival: Sequence[Committed]) -> Check:
         f"{signed(difference.points)} [{signed(difference.low)}, {signed(difference.high)}]"
     )
     what = f"{own[0].record.row} (n = {len(own)}) above {rival[0].record.row} (n = {len(rival)})"
-    return Check(what, told, mean > other and difference.low > 0)
+    mark = Mark(f"{own[0].record.row} − {rival[0].record.row}", difference.points, difference.low, difference.high)
+    return Check(what, told, mean > other and difference.low > 0, (mark,))
 
 
 def _route_checks(runs: Sequence[Committed]) -> Iterable[Check]:
@@ -161,7 +183,10 @@ def _picture_check(row: str, relations: Sequence[tuple[int, Relation]]) -> Check
     )
     signs = {one.rho is not None and one.rho > 0 for _, one in relations}
     held = len(signs) == 1 and all(one.clear for _, one in relations)
-    return Check(f"{row}: cost against the share of small things, rank correlation", told, held)
+    marks = tuple(
+        Mark(f"{row}, seed {seed}", one.rho, one.low, one.high) for seed, one in relations if one.rho is not None
+    )
+    return Check(f"{row}: cost against the share of small things, rank correlation", told, held, marks)
 
 
 def _interval(one: Relation) -> str:

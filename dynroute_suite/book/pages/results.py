@@ -9,17 +9,24 @@ from dynroute_suite.book.row_head import group_title, row_label, row_link, seeds
 from dynroute_suite.figures.pareto import pareto_figure
 from dynroute_suite.figures.run import class_iou_figure
 from dynroute_suite.figures.style import figure_block
+from dynroute_suite.figures.verdicts import Asked, verdict_figure
 from dynroute_suite.report import markup
-from dynroute_suite.report.claims import Check, claims, common_checks
+from dynroute_suite.report.claims import BUDGET_SLACK, Check, Claim, claims, common_checks
+from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import is_comparable
 from dynroute_suite.report.numbers import NOTHING, percent
 from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import KINDS, MEANINGS, SIGNS, RowState, row_states
 from dynroute_suite.report.seeds import Seeds, by_setting, comparison_table, comparisons, seeds_table
 from dynroute_suite.report.tables import escape_markdown
-from dynroute_suite.report.told_apart import told_apart
+from dynroute_suite.report.told_apart import recipe_of, told_apart
 
 CLAIMED_ON = ("demo", "camvid")
+ASKED = (  # of each claim's picture, in the claims' order
+    Asked("cost above the budget's target (%)", (-100 * BUDGET_SLACK, 100 * BUDGET_SLACK)),
+    Asked("mIoU above the rival's (points, first seeds)", (0.0,)),
+    Asked("rank correlation of cost with small things", (0.0,), decimals=2),
+)
 VERDICTS: Mapping[bool | None, str] = {True: "held", False: "did not hold", None: "open"}
 
 
@@ -87,15 +94,36 @@ def published_pareto(results: Results) -> str:
 
 
 def verdicts(results: Results) -> str:
-    """The paper's claims, judged by the rules that stand above them on their page: a line per check."""
-    runs = results.groups.get(CLAIMED_ON, [])
-    parts = [
-        f"### {number}. {claim.name}: {VERDICTS[claim.held]}\n\n{_checks(claim.checks)}"
-        for number, claim in enumerate(claims(runs), 1)
-    ]
-    common = common_checks(runs)
-    told = _checks(common) if common else "No common network has been run yet."
-    return "\n\n".join([*parts, f"### Beside them: common networks\n\n{told}"])
+    """The paper's claims, judged by the rules that stand below them on their page: a verdict and a picture each, the
+    checks folded. Runs of one recipe are judged together."""
+    by_recipe: dict[str, list[Committed]] = {}
+    for one in results.groups.get(CLAIMED_ON, []):
+        by_recipe.setdefault(recipe_of(one.record), []).append(one)
+    level, parts = "###" if len(by_recipe) > 1 else "##", []
+    for recipe, runs in (by_recipe or {"": []}).items():
+        parts += [f"## By the recipe {escape_markdown(recipe)}"] * (len(by_recipe) > 1)
+        parts += [_verdict(number, claim, level) for number, claim in enumerate(claims(runs), 1)]
+        parts.append(f"{level} Beside them: common networks\n\n{_beside(common_checks(runs))}")
+    return "\n\n".join(parts)
+
+
+def _verdict(number: int, claim: Claim, level: str) -> str:
+    parts = [f"{level} {number}. {claim.name}: {VERDICTS[claim.held]}", claim.verdict]
+    if any(check.marks for check in claim.checks):
+        parts.append(figure_block(verdict_figure(claim.checks, ASKED[number - 1])))
+    return "\n\n".join([*parts, _folded(claim.checks)])
+
+
+def _beside(common: Sequence[Check]) -> str:
+    if not common:
+        return "No common network has been run yet."
+    held = sum(check.held is True for check in common)
+    words = f"{held} of {len(common)} dynamic rows beat the network that their own images mostly open."
+    return f"{words}\n\n{_folded(common)}"
+
+
+def _folded(checks: Sequence[Check]) -> str:
+    return f":::{{dropdown}} Every check\n{_checks(checks)}\n:::"
 
 
 def seeds(results: Results) -> str:

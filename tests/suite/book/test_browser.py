@@ -25,6 +25,8 @@ MODES = [(size, theme) for size in SIZES for theme in ("light", "dark")]
 KINDS = [
     "index",
     "idea/ten-minutes",
+    "results/table",
+    "results/claims",
     "rows/dynamic-c",  # a row with a record
     "rows/dynamic-raw-imagenet",  # one without
     "routes/gallery",
@@ -88,6 +90,25 @@ def test_search_finds_budget(browser: Any, origin: str) -> None:
         page.goto(f"{origin}/search.html?q=budget")
         page.locator("#search-results li a").first.wait_for()
         assert page.locator("#search-results li a").count() >= 1
+        assert seen.nothing(), seen
+
+
+def test_a_table_sorts_by_the_head_that_is_pressed(browser: Any, origin: str) -> None:
+    def column() -> list[str]:
+        found: list[str] = table.locator("tbody tr td:nth-child(3)").all_inner_texts()
+        return found
+
+    with looking(browser, origin) as (page, seen):
+        page.goto(f"{origin}/results/table.html")
+        table = page.locator("table", has=page.get_by_role("button", name="seeds", exact=False)).first
+        head = table.get_by_role("button", name="mIoU %")
+        values = sorted(column(), key=lambda text: float(text.split()[0]))
+        head.focus()
+        page.keyboard.press("Enter")
+        assert [float(text.split()[0]) for text in column()] == [float(text.split()[0]) for text in reversed(values)]
+        assert table.locator("[aria-sort=descending]").count() == 1
+        head.click()
+        assert [float(text.split()[0]) for text in column()] == [float(text.split()[0]) for text in values]
         assert seen.nothing(), seen
 
 

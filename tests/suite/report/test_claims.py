@@ -9,7 +9,7 @@ from dynroute_core.experiments import experiment
 from dynroute_core.runs.record import RECORD, ROUTES, CostRange, read_routes, write_record
 from dynroute_core.space import OPEN_THRESHOLD, ModelConfig
 from dynroute_core.system.strict_json import to_json
-from dynroute_suite.report.claims import Claim, claims, common_checks
+from dynroute_suite.report.claims import Check, Claim, claims, common_checks
 from dynroute_suite.report.flow import open_names
 from dynroute_suite.report.results import Results
 from support.sample_records import plain_settings, sample_record, sample_routes
@@ -152,3 +152,17 @@ def test_a_route_is_the_open_paths_of_open_cells() -> None:
         for name, factor in zip(routes.paths, image.factors, strict=True):
             assert (name in names) == (factor > OPEN_THRESHOLD and state[name.split(">")[0]] == "o")
     assert len({open_names(routes, image) for image in routes.images}) > 1
+
+
+def test_a_verdict_counts_what_held_and_what_is_open() -> None:
+    checks = (Check("a", "", True), Check("b", "", None), Check("c", "", False))
+    assert Claim("name", checks).verdict == "1 of 3 checks held, 1 open for want of runs."
+    assert Claim("name", checks[:1]).verdict == "1 of 1 checks held."
+
+
+def test_pictures_have_the_numbers_that_the_checks_say(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    for claim in judged(tmp_path):
+        marks = [mark for check in claim.checks for mark in check.marks]
+        assert marks, claim.name
+        assert all(mark.low <= mark.value <= mark.high for mark in marks)
