@@ -230,6 +230,33 @@ def test_what_a_killed_one_left_is_cleared_away(folder: Path, weights: tuple[str
     assert not [name for name in names(Path("predictions")) if "old" in name or BEGUN in name]
 
 
+def test_one_that_was_killed_while_its_files_went_to_their_place_is_begun_anew(
+    folder: Path, weights: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some folders are in their place, the table is not."""
+
+    def killed(begun: Path, out: Path) -> None:
+        os.rename(begun / LABELS, out / LABELS)
+        shutil.copytree(begun, out.with_name("left"))
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures_module, "_publish", killed)
+        call("--predict", folder / "b.jpg", *weights)
+    Path("left").rename(Path("predictions") / BEGUN)  # a killed process cleans nothing up
+    assert names(Path("predictions"))
+    assert call("--predict", folder / "a.png", *weights) == EXIT_DONE
+    assert names(Path("predictions")) == [f"{LABELS}/a.png", f"{OVERLAYS}/a.jpg", TABLE, f"{ROUTES}/a.svg"]
+
+
+def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(
+    folder: Path, weights: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gone.png").symlink_to("nowhere.png")
+    assert call("--predict", folder, *weights) == EXIT_FAILED
+    assert "gone.png" in capsys.readouterr().out.split("1 of 4 could not be read:")[1]
+
+
 def test_two_commands_do_not_write_to_one_folder(
     folder: Path, weights: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
