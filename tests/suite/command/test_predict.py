@@ -23,8 +23,8 @@ from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EX
 from dynroute_suite.command import pictures as pictures_module
 from dynroute_suite.command import predict as predict_module
 from dynroute_suite.command.options import parser
-from dynroute_suite.command.pictures import BEGUN, LABELS, OVERLAYS, ROUTES, TABLE
-from dynroute_suite.command.predict import COLUMNS, network_of
+from dynroute_suite.command.pictures import BEGUN, COLUMNS, LABELS, OVERLAYS, ROUTES, TABLE
+from dynroute_suite.command.predict import network_of
 from support.commands import call
 
 SHARE = "share_"
@@ -196,8 +196,11 @@ def test_what_others_made_is_never_replaced(
     folder: Path, weights: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / LABELS).mkdir()
-    assert call("--predict", folder, *weights, "--out", folder, "--force") == EXIT_USAGE
-    assert "holds labels of something else" in capsys.readouterr().err
+    for others in (None, "image,label\n"):  # with a table of theirs, too
+        if others:
+            (folder / TABLE).write_text(others)
+        assert call("--predict", folder, *weights, "--out", folder, "--force") == EXIT_USAGE
+        assert "holds labels of something else" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BlockedError("the disk is full.")])
