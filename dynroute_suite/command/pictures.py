@@ -18,6 +18,7 @@ from dynroute_suite.command.options import RUNS, expanded
 
 LABELS, OVERLAYS, ROUTES, TABLE = "labels", "overlays", "routes", "predictions.csv"
 FOLDERS = (LABELS, OVERLAYS, ROUTES)
+COLUMNS = ("file", "name", "height", "width", "shown_height", "shown_width", "macs", "milliseconds", "route")
 BEGUN = ".predictions.tmp"  # in the output folder, while it is made
 DEFAULT_OUT = Path("predictions")
 
@@ -39,11 +40,11 @@ def find_pictures(given: Sequence[str]) -> list[Picture]:
     """
     paths: dict[Path, Path] = {}
     for path in (expanded(word) for word in given):
-        if not path.exists():
+        if not os.path.exists(path):  # Path.exists raises where a folder above may not be entered
             raise BlockedError(f"--predict {path}: there is no such file or folder.")
         found = [path]
         if path.is_dir():
-            found = [one for one in visible(path, "*") if one.suffix.lower() in PHOTOGRAPH_ENDINGS and one.is_file()]
+            found = [one for one in visible(path, "*") if one.suffix.lower() in PHOTOGRAPH_ENDINGS and not one.is_dir()]
             if not found:
                 raise BlockedError(
                     f"--predict {path} holds no pictures ({', '.join(PHOTOGRAPH_ENDINGS)}). Name the folder that does, "
@@ -78,11 +79,21 @@ def out_folder(arguments: Namespace) -> Path:
     """Where predictions go. Raises UsageError where there are some, or anything else by their names."""
     folder = DEFAULT_OUT if arguments.out == RUNS else expanded(arguments.out)
     there = [name for name in (*FOLDERS, TABLE) if os.path.lexists(folder / name)]
-    if there and TABLE not in there:
-        raise UsageError(f"{folder} holds {there[0]} of something else. Give another --out folder.")
-    if there and not arguments.force:
+    ours = _is_ours(folder / TABLE)
+    if ours and not arguments.force:
         raise UsageError(f"{folder} holds predictions already. Give another --out folder, or --force to replace them.")
+    begun = (folder / BEGUN).exists()  # and killed while it published: what is there is ours
+    if there and not (ours or begun):
+        raise UsageError(f"{folder} holds {there[0]} of something else. Give another --out folder.")
     return folder.resolve()
+
+
+def _is_ours(table: Path) -> bool:
+    """Whether a table is one of predictions: a file of that name may be anybody's."""
+    if not table.is_file():
+        return False
+    with table.open("rb") as file:
+        return file.readline(1000).startswith(",".join(COLUMNS).encode())
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from dynroute_core.system.machine import pick_device
 from dynroute_suite.command.given_weights import fit_weights
 from dynroute_suite.command.options import SHIPPED, data_of, expanded, profile_of, settings_of, weights_setting
 from dynroute_suite.command.pictures import (
+    COLUMNS,
     LABELS,
     OVERLAYS,
     ROUTES,
@@ -54,7 +55,6 @@ from dynroute_suite.report.numbers import macs_text
 DEFAULT_ROW = "dynamic-c"
 OVERLAY_SHARE = 0.5  # of the classes' colours
 JPEG_QUALITY = 90
-COLUMNS = ("file", "name", "height", "width", "shown_height", "shown_width", "macs", "milliseconds", "route")
 
 
 @dataclass(frozen=True, kw_only=True)

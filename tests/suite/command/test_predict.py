@@ -23,8 +23,8 @@ from dynroute_core.system.errors import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EX
 from dynroute_suite.command import pictures as pictures_module
 from dynroute_suite.command import predict as predict_module
 from dynroute_suite.command.options import parser
-from dynroute_suite.command.pictures import BEGUN, LABELS, OVERLAYS, ROUTES, TABLE
-from dynroute_suite.command.predict import COLUMNS, network_of
+from dynroute_suite.command.pictures import BEGUN, COLUMNS, LABELS, OVERLAYS, ROUTES, TABLE
+from dynroute_suite.command.predict import network_of
 from support.commands import call
 
 SHARE = "share_"
@@ -196,8 +196,11 @@ def test_what_others_made_is_never_replaced(
     folder: Path, weights: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / LABELS).mkdir()
-    assert call("--predict", folder, *weights, "--out", folder, "--force") == EXIT_USAGE
-    assert "holds labels of something else" in capsys.readouterr().err
+    for others in (None, "image,label\n"):  # with a table of theirs, too
+        if others:
+            (folder / TABLE).write_text(others)
+        assert call("--predict", folder, *weights, "--out", folder, "--force") == EXIT_USAGE
+        assert "holds labels of something else" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BlockedError("the disk is full.")])
@@ -228,6 +231,33 @@ def test_what_a_killed_one_left_is_cleared_away(folder: Path, weights: tuple[str
     (left / "old.png").write_bytes(b"half")
     assert call("--predict", folder / "a.png", *weights) == EXIT_DONE
     assert not [name for name in names(Path("predictions")) if "old" in name or BEGUN in name]
+
+
+def test_one_that_was_killed_while_its_files_went_to_their_place_is_begun_anew(
+    folder: Path, weights: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some folders are in their place, the table is not."""
+
+    def killed(begun: Path, out: Path) -> None:
+        os.rename(begun / LABELS, out / LABELS)
+        shutil.copytree(begun, out.with_name("left"))
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures_module, "_publish", killed)
+        call("--predict", folder / "b.jpg", *weights)
+    Path("left").rename(Path("predictions") / BEGUN)  # a killed process cleans nothing up
+    assert names(Path("predictions"))
+    assert call("--predict", folder / "a.png", *weights) == EXIT_DONE
+    assert names(Path("predictions")) == [f"{LABELS}/a.png", f"{OVERLAYS}/a.jpg", TABLE, f"{ROUTES}/a.svg"]
+
+
+def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(
+    folder: Path, weights: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gone.png").symlink_to("nowhere.png")
+    assert call("--predict", folder, *weights) == EXIT_FAILED
+    assert "gone.png" in capsys.readouterr().out.split("1 of 4 could not be read:")[1]
 
 
 def test_two_commands_do_not_write_to_one_folder(
