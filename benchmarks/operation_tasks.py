@@ -17,8 +17,9 @@ from dynroute_core.cell import Gate, double_size
 from dynroute_core.cost import cost_table
 from dynroute_core.engine.backend import folded
 from dynroute_core.engine.network_spec import network_spec
+from dynroute_core.engine.slots import Slot
 from dynroute_core.engine.strips import argmax_rows, enlarged_rows, run_rows, strips
-from dynroute_core.engine.torch_backend import Slot, TorchBackend
+from dynroute_core.engine.torch_backend import TorchBackend
 from dynroute_core.model import Segmenter
 from dynroute_core.space import SCALES, Cell, ModelConfig, PathName
 from dynroute_kernels import NativeNetwork, NetworkSpec
@@ -27,6 +28,7 @@ from dynroute_kernels.cpu.single_operation import Alone, MapName
 
 LAYER = 3  # the first whose cells have every path that their scale allows; later ones have the same sizes
 FACTOR = 0.7
+ONE = (0,)  # the places of a group of one image
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -128,10 +130,7 @@ def stem(work: Work) -> Task:
     def plain(engine: Plain) -> Subject:
         into = Slot(engine.map(work.map(0)))
 
-        def empty() -> None:
-            into.filled = False
-
-        return Subject(lambda: engine.backend._run_stem(image, work.size, into), empty)
+        return Subject(lambda: engine.backend._run_stem(image, work.size, into), into.empty)
 
     return work.task(
         "stem", 0, work.cost.stem,
@@ -158,13 +157,14 @@ def arrival(work: Work, scale: int) -> Task:
     def plain(engine: Plain) -> Subject:
         first, second = engine.map(keep), None if down is None else engine.map(down)
         third = None if up is None else engine.map(up)
-        into = Slot(torch.empty_like(first), reached=True, filled=True)
+        into = Slot(torch.empty_like(first))
+        into.fill(ONE)
 
         def run() -> None:
             if second is not None:
-                into.put(0, second)
+                into.put(ONE, 0, second)
             if third is not None:
-                engine.backend._enlarge(third, into)
+                engine.backend._enlarge(third, into, ONE)
 
         return Subject(run, lambda: into.map.copy_(first))
 
@@ -218,13 +218,9 @@ def cell(work: Work, scale: int) -> Task:
 
     def plain(engine: Plain) -> Subject:
         plan, given = engine.backend._cells[cell], engine.map(x)
-        then = engine.backend._memory.slots("odd", work.spec.channels, *work.sides(0))
-        factors = {path: FACTOR * (path == "keep") for path in plan.targets}
-
-        def empty() -> None:
-            then[scale].filled = False
-
-        return Subject(lambda: engine.backend._run_open(plan, given, then, factors), empty)
+        then = engine.backend._memory.slots("odd", (1, work.spec.channels, *work.sides(0)))
+        factors = {path: [FACTOR * (path == "keep")] for path in plan.targets}
+        return Subject(lambda: engine.backend._run_open(plan, given, then, ONE, factors), then[scale].empty)
 
     def native(alone: Alone) -> Subject:
         return Subject(
@@ -277,11 +273,14 @@ def head(work: Work) -> Task:
 
     def plain(engine: Plain) -> Subject:
         given = [engine.map(x) for x in features]
-        slots = [Slot(torch.empty_like(x), reached=True, filled=True) for x in given]
-        return Subject(
-            lambda: engine.backend._run_head(slots),
-            lambda: [slot.map.copy_(x) for slot, x in zip(slots, given, strict=True)],
-        )
+        slots = [Slot(torch.empty_like(x)) for x in given]
+
+        def prepare() -> None:
+            for slot, x in zip(slots, given, strict=True):
+                slot.map.copy_(x)
+                slot.fill(ONE)
+
+        return Subject(lambda: engine.backend._run_head(slots), prepare)
 
     def native(alone: Alone) -> Subject:
         out = torch.empty(1, work.spec.classes, *work.sides(0))
@@ -312,7 +311,7 @@ def enlargement(work: Work, what: Literal["labels", "logits"]) -> Task:
 
         def labels() -> None:
             for span in strips(quarter.shape[2], engine.backend._rows(classes, quarter.shape[3])):
-                argmax_rows(quarter[0], span, out)
+                argmax_rows(quarter, span, out[None])
 
         def logits() -> None:
             for first, last in strips(work.size[0], engine.backend._rows(classes, work.size[1])):

@@ -1,6 +1,6 @@
 """The seam of the engine: what a backend takes and gives, and how norms are folded into convolutions.
 
-A backend runs one image at a time; `inference.py` checks, loops over the batch and assembles. Backends:
+A backend runs as many images at a time as it says; `inference.py` checks, loops over the batch and assembles. Backends:
 `torch_backend.py` (plain torch, anywhere), `native_backend.py` (compiled for the CPU), `cuda_backend.py`. Each offers
 `load`, a `Loader`.
 """
@@ -8,7 +8,7 @@ A backend runs one image at a time; `inference.py` checks, loops over the batch 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,25 +36,31 @@ class ForcedRoute:
 
 
 @dataclass(frozen=True)
-class ImageGates:
-    """One image's gates, on the engine's device. factors: (paths,) as applied, in the order of `all_paths`, float32 or
-    float64; states: (cells,) uint8, OPEN, CLOSED or DEAD, in forward order."""
+class BatchGates:
+    """The gates of N images, on the engine's device. factors: N×paths as applied, in the order of `all_paths`, float32
+    or float64; states: N×cells, uint8, OPEN, CLOSED or DEAD, in forward order."""
 
     factors: Tensor
     states: Tensor
 
 
 class Backend(Protocol):
-    """Runs one image, 1×3×H×W BGR 0..255 of any dtype and any H, W ≥ 1, without a gradient; writes into `out`."""
+    """Runs N×3×H×W images, BGR 0..255 of any dtype and any H, W ≥ 1, without a gradient; writes into `out`.
+
+    forced: a route for each image, all with the same kind of factors; None where the gates decide.
+    """
 
     def describe(self) -> str:
         """Name, dtype and what of the machine it uses, for records: `torch float32, AVX512, 2 threads`."""
 
-    def logits(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        """out: K×H×W, contiguous, float32 (float64 where the engine's dtype is)."""
+    def at_a_time(self, height: int, width: int) -> int:
+        """The most images of this size that `logits` and `labels` take."""
 
-    def labels(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        """out: H×W uint8, contiguous: the argmax of what `logits` gives, which is never held at full size."""
+    def logits(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        """out: N×K×H×W, contiguous, float32 (float64 where the engine's dtype is)."""
+
+    def labels(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        """out: N×H×W uint8, contiguous: the argmax of what `logits` gives, which is never held at full size."""
 
 
 Loader = Callable[[Segmenter, torch.dtype], Backend]

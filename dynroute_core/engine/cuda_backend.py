@@ -6,10 +6,12 @@ row has. The kernels have not run on a GPU yet (kernels/csrc/cuda/README.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, ImageGates
+from dynroute_core.engine.backend import BackendUnavailableError, BatchGates, ForcedRoute
 from dynroute_core.engine.network_spec import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
 from dynroute_core.space import ModelConfig, PathName, RoutingSpace
@@ -65,22 +67,25 @@ class CudaBackend:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "emulated on the CPU"
         return f"cuda {str(self.network.network.dtype).removeprefix('torch.')}, {name}"
 
-    def logits(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        plan = self._run(image, forced)
-        out.copy_(self.network.full_logits(plan)[0])
+    def at_a_time(self, height: int, width: int) -> int:
+        return 1
+
+    def logits(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        plan = self._run(images, forced)
+        out.copy_(self.network.full_logits(plan))
         return self._gates(plan)
 
-    def labels(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        plan = self._run(image, forced)
-        self.network.labels(plan, out.unsqueeze(0))
+    def labels(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        plan = self._run(images, forced)
+        self.network.labels(plan, out)
         return self._gates(plan)
 
-    def _run(self, image: Tensor, forced: ForcedRoute | None) -> Plan:
-        image = image if image.dtype == torch.uint8 else image.float()
-        image = image.contiguous()
+    def _run(self, images: Tensor, forced: Sequence[ForcedRoute] | None) -> Plan:
+        images = images if images.dtype == torch.uint8 else images.float()
+        images = images.contiguous()
         if forced is None:
-            return self.network.run(image)
-        return self.network.run(image, self._route(forced), gate_factors=forced.factors == "gate")
+            return self.network.run(images)
+        return self.network.run(images, self._route(forced[0]), gate_factors=forced[0].factors == "gate")
 
     def _route(self, forced: ForcedRoute) -> Tensor:
         """cells × 1 × 4 on the device; each route is sent there once."""
@@ -90,6 +95,6 @@ class CudaBackend:
             self._routes[forced.opened] = row.view(-1, 1, RECORD)
         return self._routes[forced.opened]
 
-    def _gates(self, plan: Plan) -> ImageGates:
+    def _gates(self, plan: Plan) -> BatchGates:
         records = self.network.gates(plan)[:, 0]
-        return ImageGates(records.flatten()[self._places], records[:, STATE].to(torch.uint8))
+        return BatchGates(records.flatten()[self._places][None], records[None, :, STATE].to(torch.uint8))

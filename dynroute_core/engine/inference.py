@@ -1,9 +1,9 @@
 """Fast inference: the network of `model.py` without what need not be computed.
 
 Takes a trained `Segmenter`; gives the same logits, gates and labels. What differs: batch norm is folded into the
-convolutions; images go through one by one, so that a batch costs what its images cost and not their union; `labels`
-never holds full-size logits. `model.py` is the specification: tests hold the two equal. How an image is computed is a
-backend's business (`backend.py`); this file checks, loops and assembles.
+convolutions; a batch costs what its images cost and not their union; `labels` never holds full-size logits. `model.py`
+is the specification: tests hold the two equal. How images are computed, and how many at a time, is a backend's business
+(`backend.py`); this file checks, loops and assembles.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dynroute_core.engine import torch_backend
 from dynroute_core.engine.backend import (
     Backend,
     BackendUnavailableError,
+    BatchGates,
     ForcedRoute,
-    ImageGates,
     Loader,
 )
 from dynroute_core.evaluate import BackendName
@@ -67,7 +67,7 @@ class InferenceEngine:
         height, width = check_images(images)
         single = torch.float64 if self.dtype == torch.float64 else torch.float32
         logits = torch.empty(len(images), self.config.classes, height, width, dtype=single, device=images.device)
-        gates = self._run_each(self._backend.logits, images, logits, route, route_factors)
+        gates = self._run_parts(self._backend.logits, images, logits, route, route_factors)
         return RoutingOutput(logits, gates, self.config)
 
     @torch.inference_mode()
@@ -79,7 +79,7 @@ class InferenceEngine:
         if self.config.classes > MAX_CLASSES:
             raise ValueError(f"{self.config.classes} classes do not fit uint8 labels: take the argmax of the logits.")
         labels = torch.empty(len(images), height, width, dtype=torch.uint8, device=images.device)
-        gates = self._run_each(self._backend.labels, images, labels, route, route_factors)
+        gates = self._run_parts(self._backend.labels, images, labels, route, route_factors)
         return Segmentation(labels, gates, self.config)
 
     def labels(
@@ -88,19 +88,21 @@ class InferenceEngine:
         """Train ids N×H×W, uint8: `segment(...).labels`."""
         return self.segment(images, route=route, route_factors=route_factors).labels
 
-    def _run_each(
+    def _run_parts(
         self,
-        run: Callable[[Tensor, ForcedRoute | None, Tensor], ImageGates],
+        run: Callable[[Tensor, Sequence[ForcedRoute] | None, Tensor], BatchGates],
         images: Tensor,
         out: Tensor,
         route: Route | Sequence[Route] | None,
         route_factors: RouteFactors,
     ) -> dict[Cell, CellGate]:
-        """Every image by itself into its slice of `out`; the gates of the batch."""
+        """As many images at a time as the backend takes, into their part of `out`; the gates of the batch."""
         ways = self._force(route, route_factors, len(images))
-        found = [run(image, way, into) for image, way, into in zip(images.split(1), ways, out, strict=True)]
-        factors = torch.stack([gates.factors for gates in found])
-        states = torch.stack([gates.states for gates in found])
+        step = self._backend.at_a_time(*images.shape[-2:])
+        parts = [slice(first, first + step) for first in range(0, len(images), step)]
+        found = [run(images[part], None if ways is None else ways[part], out[part]) for part in parts]
+        factors = torch.cat([gates.factors for gates in found])
+        states = torch.cat([gates.states for gates in found])
         cells = self._space.cells
         widths = [len(self._space.paths(cell)) for cell in cells]
         return {
@@ -110,11 +112,11 @@ class InferenceEngine:
 
     def _force(
         self, route: Route | Sequence[Route] | None, route_factors: RouteFactors, count: int
-    ) -> list[ForcedRoute | None]:
+    ) -> list[ForcedRoute] | None:
         if route_factors not in get_args(RouteFactors):
             raise ValueError(f"route_factors={route_factors!r}: choose from {', '.join(get_args(RouteFactors))}.")
         if route is None:
-            return [None] * count
+            return None
         routes = [route] * count if isinstance(route, Set) else list(route)
         if len(routes) != count:
             raise ValueError(f"{len(routes)} routes for {count} images: give one for all, or one per image.")

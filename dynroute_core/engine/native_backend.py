@@ -6,10 +6,12 @@ and bfloat16. The rest runs in plain torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from dynroute_core.engine.backend import BackendUnavailableError, ForcedRoute, ImageGates
+from dynroute_core.engine.backend import BackendUnavailableError, BatchGates, ForcedRoute
 from dynroute_core.engine.network_spec import OPERATIONS, network_spec
 from dynroute_core.model import Segmenter
 from dynroute_kernels import BuildError, ImageResult, NativeNetwork
@@ -24,11 +26,14 @@ class NativeBackend:
     def describe(self) -> str:
         return self._network.describe()
 
-    def logits(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        return _gates(self._network.logits(image[0], out, *_kernel_route(forced)))
+    def at_a_time(self, height: int, width: int) -> int:
+        return 1
 
-    def labels(self, image: Tensor, forced: ForcedRoute | None, out: Tensor) -> ImageGates:
-        return _gates(self._network.labels(image[0], out, *_kernel_route(forced)))
+    def logits(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        return _gates(self._network.logits(images[0], out[0], *_kernel_route(forced)))
+
+    def labels(self, images: Tensor, forced: Sequence[ForcedRoute] | None, out: Tensor) -> BatchGates:
+        return _gates(self._network.labels(images[0], out[0], *_kernel_route(forced)))
 
 
 def load(network: Segmenter, dtype: torch.dtype) -> NativeBackend:
@@ -46,12 +51,12 @@ def load(network: Segmenter, dtype: torch.dtype) -> NativeBackend:
         raise BackendUnavailableError(f"{error} Or give backend='torch'.") from error
 
 
-def _gates(result: ImageResult) -> ImageGates:
-    return ImageGates(result.factors, result.states)
+def _gates(result: ImageResult) -> BatchGates:
+    return BatchGates(result.factors[None], result.states[None])
 
 
-def _kernel_route(forced: ForcedRoute | None) -> tuple[tuple[bool, ...] | None, bool]:
-    return (None, False) if forced is None else (forced.opened, forced.factors == "gate")
+def _kernel_route(forced: Sequence[ForcedRoute] | None) -> tuple[tuple[bool, ...] | None, bool]:
+    return (None, False) if forced is None else (forced[0].opened, forced[0].factors == "gate")
 
 
 def _lack_error(given: str, has: str) -> BackendUnavailableError:

@@ -2,7 +2,7 @@
 
 A *chain* is a tuple of `Stage`s, one layer after the other. `run_rows` computes some rows of a chain's output from the
 input rows that reach them: as many more as the kernels are high, computed once for each of two neighbouring strips.
-Maps are 1×C×H×W, channels-last, so rows of a map are one block of memory.
+Maps are N×C×H×W, channels-last, so rows of a map are one block of memory.
 """
 
 from __future__ import annotations
@@ -105,34 +105,35 @@ def enlarged_rows(x: Tensor, span: Span, factor: int) -> Tensor:
 
 
 def argmax_rows(quarter: Tensor, span: Span, out: Tensor) -> None:
-    """argmax over classes of the ×4 bilinear enlargement of K×h×w logits, rows `span` of h, into `out`: H×W uint8.
+    """argmax over classes of the ×4 bilinear enlargement of N×K×h×w logits, rows `span` of h, into `out`: N×H×W uint8.
 
     Pixels of the same place within their block of 4×4 lie between the same four logits: one place after the other.
     """
     first, last = span
-    rows, columns = quarter.shape[1:]
-    height, width = out.shape
+    rows, columns = quarter.shape[2:]
+    height, width = out.shape[1:]
     # Half-pixel centres: places 0 and 1 lie between a logit and the one before it, 2 and 3 between it and the next.
     places = ((-1, 0.625), (-1, 0.875), (0, 0.125), (0, 0.375))
     for y, (above, down) in enumerate(places):
         index = torch.arange(first, last, dtype=torch.int64, device=quarter.device) + above
-        here = torch.lerp(quarter[:, index.clamp(min=0)], quarter[:, (index + 1).clamp(max=rows - 1)], down)
-        here = F.pad(here, (1, 1), mode="replicate")
+        here = torch.lerp(quarter[:, :, index.clamp(min=0)], quarter[:, :, (index + 1).clamp(max=rows - 1)], down)
+        here = F.pad(here, (1, 1, 0, 0), mode="replicate")
         for x, (left, right) in enumerate(places):
-            part = out[4 * first + y : min(4 * last, height) : 4, x:width:4]
+            part = out[:, 4 * first + y : min(4 * last, height) : 4, x:width:4]
             start = 1 + left
-            one = here[:, : part.shape[0], start : start + columns]
-            other = here[:, : part.shape[0], start + 1 : start + 1 + columns]
-            part.copy_(argmax_classes(torch.lerp(one, other, right))[:, : part.shape[1]])
+            one = here[:, :, : part.shape[1], start : start + columns]
+            other = here[:, :, : part.shape[1], start + 1 : start + 1 + columns]
+            part.copy_(argmax_classes(torch.lerp(one, other, right))[:, :, : part.shape[2]])
 
 
 def argmax_classes(values: Tensor) -> Tensor:
-    """K×h×w → h×w uint8: the first of the largest. Class by class: torch's own, over the first axis, is far slower.
+    """N×K×h×w → N×h×w uint8: the first of the largest. Class by class: torch's own, over that axis, is far slower.
 
     The values are used up: the largest end in the first class.
     """
-    best, labels = values[0], torch.zeros(values.shape[1:], dtype=torch.uint8, device=values.device)
-    for number in range(1, len(values)):
-        labels.masked_fill_(values[number] > best, number)
-        best = torch.maximum(best, values[number], out=best)
+    best, *others = values.unbind(1)
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=values.device)
+    for number, other in enumerate(others, start=1):
+        labels.masked_fill_(other > best, number)
+        best = torch.maximum(best, other, out=best)
     return labels

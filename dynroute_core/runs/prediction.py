@@ -104,7 +104,7 @@ def enlarged_labels(logits: Tensor, height: int, width: int) -> Tensor:
         upper = above[strip]
         tall = torch.lerp(logits[:, upper], logits[:, (upper + 1).clamp(max=rows - 1)], share[strip])
         wide = F.interpolate(tall[None], size=(len(strip), width), mode="bilinear", align_corners=False)[0]
-        labels[strip] = argmax_classes(wide)
+        labels[strip] = argmax_classes(wide[None])[0]
     return labels
 
 

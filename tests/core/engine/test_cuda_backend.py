@@ -154,21 +154,21 @@ def test_the_backend(device):
     for forced, how in (
         (None, {}),
         (
-            ForcedRoute(tuple(path in route for path in model.space.all_paths), "gate"),
+            [ForcedRoute(tuple(path in route for path in model.space.all_paths), "gate")],
             {"route": route, "route_factors": "gate"},
         ),
     ):
         with torch.inference_mode():
             theirs = model(image, **how)
-        logits = torch.empty(5, 33, 40, device=device)
+        logits = torch.empty(1, 5, 33, 40, device=device)
         gates = backend.logits(image.to(device).to(torch.int16), forced, logits)
-        assert relative(logits.double().cpu(), theirs.logits[0]) < FLOAT32
-        factors = torch.cat([gate.factors for gate in theirs.gates.values()], dim=1)[0]
+        assert relative(logits.double().cpu(), theirs.logits) < FLOAT32
+        factors = torch.cat([gate.factors for gate in theirs.gates.values()], dim=1)
         torch.testing.assert_close(gates.factors.double().cpu(), factors, rtol=0, atol=FLOAT32)
-        assert gates.states.tolist() == [gate.state.item() for gate in theirs.gates.values()]
-        labels = torch.empty(33, 40, dtype=torch.uint8, device=device)
+        assert gates.states.tolist() == [[gate.state.item() for gate in theirs.gates.values()]]
+        labels = torch.empty(1, 33, 40, dtype=torch.uint8, device=device)
         backend.labels(image.to(device), forced, labels)
-        assert (labels.cpu() == theirs.logits[0].argmax(0)).double().mean() > 0.99  # near-ties may go either way
+        assert (labels.cpu() == theirs.logits.argmax(1)).double().mean() > 0.99  # near-ties may go either way
     assert "cuda float32" in backend.describe()
 
 

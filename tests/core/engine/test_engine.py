@@ -8,6 +8,7 @@ import torch
 from dynroute_core import InferenceEngine, Segmenter
 from dynroute_core.cell import CLOSED, DEAD, OPEN
 from dynroute_core.engine import inference as engine_module
+from dynroute_core.engine import torch_backend
 from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.system.machine import say_once
 from support.golden_files import EVAL_FILES, build, load
@@ -59,6 +60,65 @@ def test_forced_routes_with_the_gates_factors(mixed):
         assert_equal(engine, mixed, images(2, 40, 40), FLOAT64, **how)
 
 
+@pytest.mark.parametrize("strip", [1, 2**12, 2**22], ids=["strips", "groups", "together"])
+def test_batches_of_different_routes(mixed, strip, monkeypatch):
+    """Images alone in strips of two rows, some at a time, or all at once: no path, every path, `down` alone, mixed."""
+    monkeypatch.setattr(torch_backend, "STRIP_BYTES", strip)
+    engine = InferenceEngine(mixed, dtype=torch.float64, backend="torch")
+    paths = mixed.space.all_paths
+    routes = [frozenset(), frozenset(paths), frozenset(path for path in paths if path[1] == "down")]
+    routes += random_routes(mixed.space, 4)
+    batch = images(len(routes), 40, 72)
+    assert_equal(engine, mixed, batch, FLOAT64)
+    for factors in ("one", "gate"):
+        assert_equal(engine, mixed, batch, FLOAT64, route=routes, route_factors=factors)
+
+
+def test_size_decides_how_many_images_go_together(monkeypatch):
+    backend = torch_backend.load(Segmenter(small_config(channels=16)), torch.float32)
+    assert backend.at_a_time(160, 160) == 2**22 // (40 * 40 * 16 * 4) == 40
+    assert backend.at_a_time(129, 160) == backend.at_a_time(160, 160)  # as padded
+    assert backend.at_a_time(1024, 2048) == 1
+    seen = []
+    monkeypatch.setattr(torch_backend.TorchBackend, "at_a_time", lambda *_: 2)
+    run = torch_backend.TorchBackend.logits
+    monkeypatch.setattr(torch_backend.TorchBackend, "logits", lambda *given: seen.append(len(given[1])) or run(*given))
+    InferenceEngine(mixed_model(small_config()), backend="torch")(images(5, 32, 32))
+    assert seen == [2, 2, 1]
+
+
+@pytest.fixture
+def convolved(monkeypatch):
+    """What each convolution of a network was given: number of images, and of values."""
+    seen = []
+    run = torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda conv, x: seen.append((len(x), x.numel())) or run(conv, x))
+    return seen
+
+
+def test_a_batch_of_small_images_calls_what_one_calls(mixed, convolved):
+    engine, everything = InferenceEngine(mixed, dtype=torch.float64, backend="torch"), frozenset(mixed.space.all_paths)
+    engine(images(1, 64, 64), route=everything)
+    alone = len(convolved)
+    convolved.clear()
+    engine(images(8, 64, 64), route=everything)
+    assert len(convolved) == alone
+    assert {count for count, _ in convolved} == {8}
+
+
+def test_an_image_of_a_batch_is_computed_along_its_own_route_alone(mixed, convolved):
+    """With `keep` everywhere: where only `down` is taken, an image alone is computed at every second pixel."""
+    engine, batch = InferenceEngine(mixed, dtype=torch.float64, backend="torch"), images(5, 64, 64)
+    keeps = {path for path in mixed.space.all_paths if path[1] == "keep"}
+    routes = [frozenset(keeps | route) for route in random_routes(mixed.space, 5)]
+    for image, route in zip(batch.split(1), routes, strict=True):
+        engine(image, route=route)
+    alone = sum(values for _, values in convolved)
+    convolved.clear()
+    engine(batch, route=routes)
+    assert sum(values for _, values in convolved) == alone
+
+
 def test_the_model_stays_as_it_is(mixed):
     before = {name: tensor.clone() for name, tensor in mixed.state_dict().items()}
     engine = InferenceEngine(mixed, dtype=torch.float64, backend="torch")
@@ -75,12 +135,13 @@ def test_no_batch_norm_runs(mixed, monkeypatch):
 
 def test_bfloat16_runs_and_is_near(mixed):
     """Eight bits of mantissa: a loose check that nothing is off by a factor. Its mIoU is judged on trained weights."""
-    image = images(1, 64, 64)
-    everything = frozenset(mixed.space.all_paths)
+    batch = images(2, 64, 64)
+    how = {"route": frozenset(mixed.space.all_paths), "route_factors": "gate"}
+    engine = InferenceEngine(mixed, dtype=torch.bfloat16, backend="torch")
     with torch.inference_mode():
-        theirs = mixed(image, route=everything).logits
-    ours = InferenceEngine(mixed, dtype=torch.bfloat16, backend="torch")(image, route=everything).logits
-    assert relative(ours.double(), theirs) < 0.2
+        theirs = mixed(batch, **how).logits
+    for ours in (engine(batch, **how).logits, torch.cat([engine(image, **how).logits for image in batch.split(1)])):
+        assert relative(ours.double(), theirs) < 0.2
 
 
 def test_segment_gives_labels_and_costs_at_once(mixed):
