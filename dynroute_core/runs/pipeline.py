@@ -28,7 +28,7 @@ from dynroute_core.runs.plan import (
     require_route,
     settled,
 )
-from dynroute_core.runs.progress import Report, RunProgress
+from dynroute_core.runs.progress import Report, RunProgress, foreseen, work_ahead
 from dynroute_core.runs.record import CHECKPOINT, CURVE, PLAN, RECORD, ROUTES
 from dynroute_core.system.files import make_folder, remove_stale, write_whole
 from dynroute_core.system.locks import locked
@@ -88,5 +88,6 @@ def run(
                     each=lambda done: say(RunProgress("paths", done, total, "counting open paths")),
                 )
                 require_route(experiment)
+        say = foreseen(say, work_ahead(experiment, len(data.val)))
         record = Attempt(experiment, data, planned, chosen_device, say, signals, team).finish()
     return FinishedRun(planned.folder, record, reused=False)

@@ -19,9 +19,11 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+from dynroute_core.runs.progress import RunProgress
 from dynroute_core.system.errors import UsageError, suggest
 from dynroute_suite.notebook import document
-from dynroute_suite.notebook.messages import Failure
+from dynroute_suite.notebook.messages import PROGRESS, Failure, append_progress
+from dynroute_suite.notebook.progress import NOTEBOOK
 from dynroute_suite.notebook.request import EXECUTED, KERNEL, NotebookRequest, Parameter, plain_parameter
 from dynroute_suite.notebook.sandbox import LAST_WORDS_S
 
@@ -44,9 +46,11 @@ def execute(request: NotebookRequest, folder: Path) -> Failure | None:
     """
     notebook = name_kernel(Path(request.notebook), folder)
     parameters = checked_parameters(notebook, request.parameters)
-    kernel = Kernel(folder)
+    code = [cell for cell in document.read(notebook)["cells"] if cell["cell_type"] == "code"]
+    kernel = Kernel(folder, cells=len(code) + 1)  # papermill adds one, with the parameters
     signal.signal(signal.SIGINT, kernel.interrupt)
     threading.Thread(target=_end_with_supervisor, args=(kernel,), daemon=True).start()
+    kernel.say("starting its kernel")
     try:
         papermill.execute_notebook(
             _escape_braces(str(notebook)),
@@ -117,8 +121,10 @@ def _escape_braces(path: str) -> str:
 class Kernel:
     """The kernel of this run: where to send an interrupt, and whether one has come."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cells: int) -> None:
         self.folder = folder
+        self.cells = cells
+        self.ran = 0
         self.pid = 0
         self.busy = False
         self.stopped = False
@@ -131,9 +137,15 @@ class Kernel:
 
     def before_cell(self, **_: object) -> None:
         """Called by nbclient before each code cell."""
+        self.say("")
+        self.ran += 1
         if self.stopped:
             raise StoppedError("interrupted between two cells")
         self.busy = True
+
+    def say(self, text: str) -> None:
+        """Says how many cells ran."""
+        append_progress(self.folder / PROGRESS, RunProgress(NOTEBOOK, self.ran, self.cells, text))
 
     def manager_class(self) -> type[AsyncKernelManager]:
         """A kernel manager that talks over files in this run's folder.

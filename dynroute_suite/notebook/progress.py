@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -20,12 +21,14 @@ from dynroute_core.system.machine import is_terminal
 from dynroute_suite.notebook.messages import append_progress
 
 QUIET_S = 20.0
+NOTEBOOK = "notebook"  # the phase whose units are cells: before the run and, drawing, after it
 PHASES = {
     "data": "data",
     "paths": "open paths",
     "train": "training",
     "precise_bn": "norm statistics",
     "evaluate": "evaluation",
+    NOTEBOOK: "notebook",
 }
 
 
@@ -35,7 +38,12 @@ def reporter(path: str = "") -> Report:
 
 
 class Display:
-    """Draws reports: bars (one per phase) or, every `quiet_s` seconds and at each change of phase, a line."""
+    """Draws reports: bars (one per phase) or, every `quiet_s` seconds and at each change of phase, a line.
+
+    The time left is the run's as far as the work that follows a phase is known, else the phase's own. It goes by the
+    rate measured in this phase: without two reports there is none, nor for a notebook's cells, of which none is like
+    another.
+    """
 
     def __init__(
         self,
@@ -44,11 +52,13 @@ class Display:
         stream: TextIO | None = None,
         bars: bool | None = None,
         quiet_s: float = QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = f"{name}  " if name else ""
         self._stream = stream or sys.stderr
         self._bars = is_terminal() if bars is None else bars
         self._quiet_s = quiet_s
+        self._clock = clock
         self._bar: tqdm[object] | None = None
         self._phase = ""
         self._first = 0
@@ -57,18 +67,26 @@ class Display:
 
     def show(self, progress: RunProgress) -> None:
         """Draws one report."""
-        now = time.monotonic()
+        now = self._clock()
         changed = progress.phase != self._phase
         if changed:
             self.close()
             self._phase, self._first, self._began = progress.phase, progress.done, now
         if self._bars:
-            self._draw(progress)
+            self._draw(progress, self._left(progress, now))
         elif changed or now - self._spoke >= self._quiet_s or progress.done == progress.total:
             self._spoke = now
-            self._say(progress, now)
+            self._say(progress, self._left(progress, now))
 
-    def _draw(self, progress: RunProgress) -> None:
+    def _left(self, progress: RunProgress, now: float) -> str:
+        """The time left, in words; "" where nothing was measured yet."""
+        gained = progress.done - self._first
+        if gained <= 0 or progress.phase == NOTEBOOK:
+            return ""
+        seconds = (now - self._began) / gained * (progress.total - progress.done + (progress.ahead or 0))
+        return f"{tqdm.format_interval(seconds)} left{' of this' if progress.ahead is None else ''}"
+
+    def _draw(self, progress: RunProgress, left: str) -> None:
         if self._bar is None:
             columns, lines = shutil.get_terminal_size()  # tqdm's own measure is 0 in some containers, and shows nothing
             self._bar = tqdm(
@@ -78,17 +96,15 @@ class Display:
                 file=self._stream,
                 ncols=columns,
                 nrows=lines,
-                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}, {remaining} left{postfix}",
+                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}{postfix}",
             )
-        self._bar.set_postfix_str(progress.text, refresh=False)
+        self._bar.set_postfix_str("  ".join(filter(None, (left, progress.text))), refresh=False)
         self._bar.update(progress.done - self._bar.n)
 
-    def _say(self, progress: RunProgress, now: float) -> None:
-        gained = progress.done - self._first
-        left = (now - self._began) / gained * (progress.total - progress.done) if gained > 0 else 0.0
-        remaining = f", {int(left // 60)}:{int(left % 60):02d} left" if left >= 1 else ""
-        what = f"{self._name}{PHASES.get(progress.phase, progress.phase)} {progress.done}/{progress.total}{remaining}"
-        print(f"{what}  {progress.text}".rstrip(), file=self._stream, flush=True)
+    def _say(self, progress: RunProgress, left: str) -> None:
+        done = f"{self._name}{PHASES.get(progress.phase, progress.phase)} {progress.done}/{progress.total}"
+        words = ", ".join(filter(None, (done, left)))
+        print(f"{words}  {progress.text}".rstrip(), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Ends the bar of the current phase, if there is one."""

@@ -149,6 +149,8 @@ def _run_child(job: Job, scratch: Path, log: BinaryIO, received: list[int], disp
         start_new_session=True,
     )
     try:
+        import nbformat  # noqa: F401  # a second, which the end needs, spent while the child starts
+
         reason = _watch(process, job, scratch, received, display)
     finally:
         display.close()

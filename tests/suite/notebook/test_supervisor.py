@@ -96,6 +96,7 @@ object()
     assert (outcome.state, outcome.exit_code, outcome.message) == ("done", 0, "")
     assert outcome.notebook == path
     assert not (made.folder / FAILED_NOTEBOOK).exists()
+    assert "tiny  notebook 0/3  starting its kernel" in shown.getvalue()
     assert "tiny  training 1/2" in shown.getvalue()
     first = path.read_bytes()
     nbformat.validate(json.loads(first))
