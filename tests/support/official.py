@@ -1,11 +1,17 @@
-"""The official Cityscapes evaluation (mcordts/cityscapesScripts) on folders of label-id PNGs, for the tests."""
+"""The official Cityscapes tools (mcordts/cityscapesScripts), for the tests: the evaluation on folders of label-id PNGs,
+and the drawing of polygon files."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
+from cityscapesscripts.helpers.annotation import Annotation
+from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
+from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
 
 def official_scores(predictions: Path, ground_truth: Path) -> tuple[dict[str, float], float]:
@@ -25,3 +31,11 @@ def official_scores(predictions: Path, ground_truth: Path) -> tuple[dict[str, fl
     ignored = {label.name for label in script.labels if label.ignoreInEval}
     scores = {name: score for name, score in result["classScores"].items() if name not in ignored}
     return scores, result["averageScoreClasses"]
+
+
+def official_drawing(polygons: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Label ids and instance ids, H×W, as the benchmark's own tools draw them from a `*_gtFine_polygons.json`."""
+    annotation = Annotation()
+    annotation.fromJsonFile(str(polygons))
+    labels, instances = createLabelImage(annotation, "ids"), createInstanceImage(annotation, "ids")
+    return np.asarray(labels, np.int64), np.asarray(instances, np.int64)

@@ -1,8 +1,8 @@
 """The canvas street scenes are painted on: camera, light, polygon painting, object outlines.
 
 Holds the projection from metres to pixels, the tone of a surface under the scene's light, filled polygons in
-the picture (painted at twice the size, for smooth edges after averaging) and the recording of each object's
-outline as Cityscapes polygons, from which the label and instance images are drawn. Leaves out what is painted.
+the picture (painted at twice the size, for smooth edges after averaging) and the drawing of each object's
+outline into the label and instance images. Leaves out what is painted.
 
 World frame: x to the right, y up, z forward, metres, the camera at (0, height, 0). Colours are BGR.
 All arithmetic is IEEE + - * / and sqrt, so pixels agree on every machine.
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynroute_core.data.labels import CITYSCAPES_LABELS
+from dynroute_core.data.streets.outlines import Outline, outlines
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -130,7 +131,7 @@ class Canvas:
         self.pixels: npt.NDArray[np.uint8] = np.zeros((2 * height, 2 * width, 4), np.uint8)
         self.label_ids: npt.NDArray[np.uint8] = np.zeros((height, width), np.uint8)
         self.instance_ids: npt.NDArray[np.uint16] = np.zeros((height, width), np.uint16)
-        self.polygons: list[tuple[str, list[list[int]]]] = []
+        self.polygons: list[Outline] = []
         self._counts: dict[str, int] = {}
         self._parts: list[FixedPolygon] = []
 
@@ -232,7 +233,8 @@ class Canvas:
         if label.has_instances:
             number = label.label_id * 1000 + self._counts.get(name, 0)
             self._counts[name] = self._counts.get(name, 0) + 1
-        for contour in found:
+        contours = [np.asarray(contour, np.int32) for contour in found]
+        self.polygons += outlines(label, contours, self.instance_ids)
+        for contour in contours:
             cv2.fillPoly(self.label_ids, [contour], (label.label_id,))
             cv2.fillPoly(self.instance_ids, [contour], (number,))
-            self.polygons.append((name, [[int(x), int(y)] for x, y in contour[:, 0]]))

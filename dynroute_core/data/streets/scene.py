@@ -16,6 +16,7 @@ from dynroute_core.data.streets.canvas import GLASS, SMOOTH, Canvas, Colour, Poi
 from dynroute_core.data.streets.dice import Dice
 from dynroute_core.data.streets.finish import finish
 from dynroute_core.data.streets.layout import Kind
+from dynroute_core.data.streets.outlines import Outline
 from dynroute_core.data.streets.paint.ground import haze_ground, paint_ground, paint_markings, paint_sky, paint_skyline
 from dynroute_core.data.streets.place.close_up import place_close_up
 from dynroute_core.data.streets.place.far import place_far
@@ -32,14 +33,14 @@ class Scene:
     """A rendered scene.
 
     image: H×W×3 uint8 BGR; label_ids: H×W uint8, Cityscapes label ids; instance_ids: H×W uint16,
-    label id × 1000 + number for classes with instances, else the label id; polygons: (label, [[x, y], …]) in
+    label id × 1000 + number for classes with instances, else the label id; polygons: as in Cityscapes' files, in
     painting order (later ones cover earlier ones), pixel coordinates inside the picture.
     """
 
     image: npt.NDArray[np.uint8]
     label_ids: npt.NDArray[np.uint8]
     instance_ids: npt.NDArray[np.uint16]
-    polygons: list[tuple[str, list[list[int]]]]
+    polygons: list[Outline]
 
 
 def render(seed: int, index: int, height: int, width: int, kind: Kind = "ordinary") -> Scene:
