@@ -103,8 +103,8 @@ def enlarged_labels(logits: Tensor, height: int, width: int) -> Tensor:
     for strip in torch.arange(height, device=logits.device).split(max(STRIP_VALUES // (classes * width), 1)):
         upper = above[strip]
         tall = torch.lerp(logits[:, upper], logits[:, (upper + 1).clamp(max=rows - 1)], share[strip])
-        wide = F.interpolate(tall[None], size=(len(strip), width), mode="bilinear", align_corners=False)[0]
-        labels[strip] = argmax_classes(wide[None])[0]
+        wide = F.interpolate(tall[None], size=(len(strip), width), mode="bilinear", align_corners=False)
+        labels[strip] = argmax_classes(wide)[0]
     return labels
 
 
