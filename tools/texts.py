@@ -27,6 +27,7 @@ from dynroute_suite.report.results import Results
 from dynroute_suite.report.seeds import Seeds, by_setting
 from dynroute_suite.report.speed_record import read_speed
 from dynroute_suite.report.speed_tables import DTYPES, gain_range
+from dynroute_suite.report.told_apart import told_apart
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ("README.md", "kernels/README.md", "book/results/measured.md")
@@ -71,15 +72,19 @@ def measured(data: str) -> str:
     """The committed runs on a data set, seeds together. Costs in the paper's accounting; minutes of all stages."""
     runs = [one for one in Results().committed if one.record.data.name == data]
     header = ["row", "profile", "n", "mIoU %, mean", "spread", "GFLOPs, mean", "over images", "all open", "minutes"]
-    return markup.table(header, [_measured_line(same) for same in by_setting(runs)], right=2)
+    settings = by_setting(runs)
+    apart = told_apart([same.runs[0].record for same in settings])
+    lines = [_measured_line(same, words) for same, words in zip(settings, apart, strict=True)]
+    return markup.table(header, lines, right=2)
 
 
-def _measured_line(same: Seeds) -> list[str]:
+def _measured_line(same: Seeds, words: str) -> list[str]:
+    """words: what sets it apart from other settings of its row."""
     first = same.runs[0].record
     costs = [one.record.costs.paper for one in same.runs]
     return [
         f"`{first.row}`",
-        first.profile,
+        ", ".join(filter(None, (first.profile, words))),
         str(same.n),
         percent(same.mean_percent),
         percent(same.spread),

@@ -44,6 +44,8 @@ def write_pdf(out: Path) -> Path:
         page = window.new_page()
         page.set_default_timeout(PRINT_MS)
         page.goto(page_file.resolve().as_uri())
+        # Paper unfolds nothing.
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
         page.emulate_media(media="print", color_scheme="light")
         margin = PdfMargins(top="16mm", bottom="16mm", left="16mm", right="16mm")
         page.pdf(path=target, format="A4", tagged=True, outline=True, print_background=True, margin=margin)
