@@ -66,7 +66,7 @@ def test_a_row_named_after_weights_that_it_did_not_start_from_says_so(record: Re
     alone = replace(record, row="dynamic-raw-imagenet", config=record.config | {"row": "dynamic-raw-imagenet"})
     begun = replace(alone, config=alone.config | {"weights": {"file": "backbone.safetensors", "use": "start"}})
     for run, marked in ((record, False), (alone, True), (begun, False)):
-        assert ("from scratch" in protocol(run)) is marked
+        assert ("from scratch" in protocol(run, "streets")) is marked
         assert ("(from scratch)" in pareto_figure([run]).alt) is marked
 
 
