@@ -79,7 +79,7 @@ def code_loss() -> str:
 
 
 def code_rate() -> str:
-    return _in_code("train:learning_rate")
+    return _in_code("optimizer:learning_rate")
 
 
 def _in_code(*symbols: str) -> str:
