@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,9 +27,10 @@ from dynroute_core.system.machine import pick_device
 from dynroute_suite.report.speed_record import Goal, Measurement
 
 Run = Callable[..., object]
-PARTS = ("open", "routes", "batch", "memory")
+PARTS = ("open", "routes", "batch", "memory", "sizes")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GOALS = {"torch float32": 2.2, "torch bfloat16": 4.5, "native float32": 5.0, "native bfloat16": 10.0}
+SIZES = ((128, 256), (160, 160), (256, 512), (512, 1024))  # of the part `sizes`, whatever --size says
 GOAL_SIZE = (1024, 2048)  # what the goals of speed are set for
 OVER_FLOOR, OVER_SHARE, OVER_BATCH, OF_MEMORY = 1.3, 0.03, 1.05, 0.5
 
@@ -168,6 +170,23 @@ class Bench:
                     ratio = times["together"].median / times["alone"].median
                     self.goal(f"{name}: batch of {size} over its images alone", OVER_BATCH, ratio, higher=False)
 
+    def small(self) -> None:
+        """No float32 engine slower than the model: one image and eight, every path open and a route for each."""
+        for count in (1, len(self.images)):
+            ways = [route_of(self.model.space, 0.5, self.share, seed=100 + k) for k in range(count)]
+            forced: dict[str, object] = {"route": ways, "route_factors": "gate"}
+            mean = sum(map(self.share, ways)) / count
+            hows: tuple[tuple[str, float, dict[str, object]], ...] = (("all open", 1.0, {}), ("routes", mean, forced))
+            for kind, share, how in hows:
+                runs = {name: run for name, run in self.subjects.items() if "bfloat16" not in name}
+                times = self.measure({name: partial(run, self.images[:count], **how) for name, run in runs.items()})
+                for name, found in times.items():
+                    what = f"{name}, C = {self.config.channels}, {kind}"
+                    self.note("sizes", what, found, count, share)
+                    if name != "model":
+                        text = f"{what}, {count} of {self.size[0]}x{self.size[1]}: times the plain model's speed"
+                        self.goal(text, 1.0, times["model"].median / found.median, higher=True)
+
     def memory(self) -> None:
         """Each subject in a process of its own: the most an image adds to it. Linux with glibc alone says."""
         peaks: dict[str, float] = {}
@@ -207,6 +226,20 @@ def resident(field: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
+def all_sizes(config: ModelConfig, runs: int, device: torch.device, *, short: bool) -> Bench:
+    """`Bench.small` at every size and width, in one."""
+    found: Bench | None = None
+    for channels in (16,) if short else (16, 64):
+        for height, width in SIZES[:2] if short else SIZES:
+            bench = Bench(replace(config, channels=channels, stem_channels=channels), height, width, runs, device)
+            bench.small()
+            if found is not None:
+                bench.measurements, bench.goals = found.measurements + bench.measurements, found.goals + bench.goals
+            found = bench
+    assert found is not None
+    return found
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="512x1024, few runs and routes")
@@ -238,6 +271,14 @@ def main() -> None:
     device = pick_device(given.device)
     here = machine(device, given.allocator)
     for part in given.parts:
+        if part == "sizes":
+            sizes = all_sizes(config, given.runs, device, short=given.short)
+            finish(
+                "inference", f"Inference, sizes, Layer{given.layers}",
+                short=given.short, machine=here, measurements=sizes.measurements, goals=sizes.goals,
+                out=given.out / f"inference-sizes-{device.type}-{given.allocator}.json",
+            )  # fmt: skip
+            continue
         bench = Bench(config, height, width, given.runs, device)
         if part == "open":
             bench.open(here.peak_gmacs_per_s)
