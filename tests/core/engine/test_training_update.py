@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.skipif(
     reason=f"not compiled, and no {' nor '.join(build.missing())}",
 )
 
+TASKS = Path("/proc/self/task")
 RECIPE = TrainConfig(lr=0.02, gate_lr_factor=2.5, weight_decay=0.01)
 CONFIG = small_config(layers=3)
 # Rounding of float64, amplified by a few steps of training: each multiplies it by about ten.
@@ -151,3 +155,29 @@ def test_the_model_stays_a_model():
     )  # weights lie otherwise in memory: sums in another order
     flat = training.compiled.flat
     assert all(p.untyped_storage().data_ptr() == flat.parameters.data_ptr() for p in training.model.parameters())
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted in /proc")
+def test_a_step_leaves_torchs_threads_asleep():
+    """In a process of its own, where torch has started none: they look for work for milliseconds after each operation,
+    on the core that the step's second thread needs. Threads beside those before: after two steps, after a
+    product of torch's."""
+    code = (
+        "import os, sys, torch; sys.path.insert(0, 'tests')\n"
+        "torch.set_num_threads(1)\n"
+        "from dynroute_core.engine.training import CompiledStep\n"
+        "from dynroute_core.train import TrainConfig, make_optimizer\n"
+        "from support.sample_models import small_config\n"
+        "from support.training_steps import batch, training_model\n"
+        "model = training_model(small_config(layers=3, channels=16), torch.float32)\n"
+        "given, step = batch(model.config, 4, 128, 128), CompiledStep(model)\n"
+        "optimizer, count = make_optimizer(model, TrainConfig(lr=0.01)), lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = count(); torch.set_num_threads(2)\n"
+        "for _ in range(2):\n"
+        "    step.zero_grad()\n"
+        "    (step.cross_entropy(step(given.images), given.labels) / 1000).backward()\n"
+        "    step.update(optimizer, clip_norm=1.0, norm=step.gradient_norm())\n"
+        "steps = count() - before; step.gradient * 2; print(steps, count() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["1", "2"]  # the step's own second thread; and torch's, so that it would be seen
