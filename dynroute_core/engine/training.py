@@ -303,7 +303,7 @@ class _Network(Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, logits: Tensor, factors: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         assert ctx.serial == ctx.owner.serial, "another forward pass came between"  # type: ignore[attr-defined]
-        gradient = torch.zeros(ctx.size, dtype=logits.dtype, device="cpu")  # type: ignore[attr-defined]
+        gradient = kernels.zeros(ctx.size, logits.dtype)  # type: ignore[attr-defined]
         ctx.step.backward(logits.permute(0, 2, 3, 1).contiguous(), factors.contiguous(), gradient)  # type: ignore[attr-defined]
         return gradient, None, None, None
 
@@ -321,4 +321,4 @@ class _CrossEntropy(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, asked: Tensor) -> tuple[Tensor, None, None, None]:
-        return (ctx.gradient * asked).permute(0, 3, 1, 2), None, None, None  # type: ignore[attr-defined]
+        return kernels.scaled(ctx.gradient, float(asked)).permute(0, 3, 1, 2), None, None, None  # type: ignore[attr-defined]

@@ -148,9 +148,8 @@ class TrainingStep:
         spec = self.spec
         shape = (spec.images, 3, spec.height, spec.width)
         if tuple(images.shape) != shape or images.dtype not in (torch.uint8, self.dtype):
-            raise ValueError(
-                f"images {tuple(images.shape)}, {images.dtype}: give {shape}, torch.uint8 or {self.dtype}."
-            )
+            given = f"images {tuple(images.shape)}, {images.dtype}"
+            raise ValueError(f"{given}: give {shape}, torch.uint8 or {self.dtype}.")
         logits = torch.empty(spec.images, *spec.quarter, spec.classes, dtype=self.dtype, device="cpu")
         factors = torch.empty(spec.images, spec.path_count, dtype=self.dtype, device="cpu")
         opened = torch.empty(spec.images, len(spec.cells), dtype=torch.bool, device="cpu")
@@ -187,8 +186,7 @@ class TrainingStep:
         labels: N×H×W uint8; 255 is left out. weights: K, of the classes. Raises RuntimeError for other labels.
         """
         spec = self.spec
-        gradient = torch.empty_like(logits)
-        loss = ctypes.c_double()
+        gradient, loss = torch.empty_like(logits), ctypes.c_double()
         self._call(
             "cross_entropy",
             _pointer(logits, self.dtype, (spec.images, *spec.quarter, spec.classes)),
@@ -211,6 +209,20 @@ def squares(values: Tensor) -> float:
     found = ctypes.c_double()
     _with_type("squares", values.dtype, *_pointers((values,)), len(values), ctypes.byref(found))
     return found.value
+
+
+def scaled(values: Tensor, factor: float) -> Tensor:
+    """factor·values, contiguous ones of any shape. torch's own would leave a thread looking for more: see `zeros`."""
+    assert values.is_contiguous()
+    out = torch.empty_like(values)
+    _with_type("scaled", values.dtype, values.data_ptr(), values.numel(), factor, out.data_ptr())
+    return out
+
+
+def zeros(count: int, dtype: torch.dtype) -> Tensor:
+    """A vector of zeros without torch's threads: after each operation OpenMP's look for more, for milliseconds, and
+    take a core from the step's own."""
+    return torch.frombuffer(bytearray(count * dtype.itemsize), dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -251,11 +263,9 @@ def average(averaged: Tensor, parameters: Tensor, *, keep: float) -> None:
 
 def peak_macs() -> float:
     """float32 multiply-accumulates a second of one core, in registers: the best of twenty tries, each of a few ms."""
-    name, rounds = isa().encode(), 1_000_000
-    best = 0.0
+    name, rounds, best = isa().encode(), 1_000_000, 0.0
     for _ in range(20):
-        begin = time.perf_counter()
-        done = library().dynroute_step_multiply_adds(name, rounds)
+        begin, done = time.perf_counter(), library().dynroute_step_multiply_adds(name, rounds)
         best = max(best, done / (time.perf_counter() - begin))
     return best
 
@@ -274,28 +284,22 @@ def library() -> ctypes.CDLL:
     """The step's library, compiled if need be, with the types of its functions. Raises BuildError."""
     loaded = build.load(PART)
     pointer, integer, long, double = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+    images, typed, spans = (pointer, integer, pointer), (ctypes.c_char_p, integer, integer), (*[pointer] * 3, integer)
     for name, result, arguments in (
         ("error", ctypes.c_char_p, ()),
         ("isa", ctypes.c_char_p, (ctypes.c_char_p,)),
         ("create", pointer, (ctypes.c_char_p, integer, *[pointer] * 5, double)),
         ("destroy", None, (pointer,)),
         ("bytes", long, (pointer,)),
-        (
-            "forward",
-            integer,
-            (pointer, integer, pointer, integer, *[pointer] * 3, double, pointer, integer, *[pointer] * 4),
-        ),
+        ("forward", integer, (pointer, integer, *images, *[pointer] * 2, double, pointer, integer, *[pointer] * 4)),
         ("backward", integer, (pointer, integer, *[pointer] * 3)),
         ("cross_entropy", integer, (pointer, integer, *[pointer] * 5)),
         ("multiply_adds", long, (ctypes.c_char_p, long)),
-        ("squares", integer, (ctypes.c_char_p, integer, integer, pointer, long, pointer)),
-        (
-            "update",
-            integer,
-            (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 3, double, double),
-        ),
-        ("update_adamw", integer, (ctypes.c_char_p, integer, integer, *[pointer] * 3, integer, *[pointer] * 5, long)),
-        ("average", integer, (ctypes.c_char_p, integer, integer, pointer, pointer, long, double)),
+        ("scaled", integer, (*typed, pointer, long, double, pointer)),
+        ("squares", integer, (*typed, pointer, long, pointer)),
+        ("update", integer, (*typed, *spans, *[pointer] * 3, double, double)),
+        ("update_adamw", integer, (*typed, *spans, *[pointer] * 5, long)),
+        ("average", integer, (*typed, pointer, pointer, long, double)),
     ):
         function = getattr(loaded, f"dynroute_step_{name}")
         function.restype, function.argtypes = result, list(arguments)
@@ -335,10 +339,8 @@ def _pointers(buffers: Sequence[Tensor]) -> list[int]:
 
 
 def _pointer(values: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> int:
-    assert values.dtype == dtype and tuple(values.shape) == shape and values.is_contiguous(), (
-        values.dtype,
-        values.shape,
-    )
+    assert values.dtype == dtype and tuple(values.shape) == shape, (values.dtype, values.shape)
+    assert values.is_contiguous()
     return values.data_ptr()
 
 

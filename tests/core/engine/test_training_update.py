@@ -5,6 +5,10 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -26,11 +30,13 @@ pytestmark = pytest.mark.skipif(
 SGD = TrainConfig(lr=0.02, gate_lr_factor=2.5, weight_decay=0.01)
 ADAMW = replace(SGD, optimizer="adamw", lr=0.002, average=0.9)
 RECIPES = {"sgd": SGD, "adamw": ADAMW, "gates by sgd": replace(ADAMW, gates_by_sgd=True)}
+
+TASKS = Path("/proc/self/task")
+RECIPE = TrainConfig(lr=0.02, gate_lr_factor=2.5, weight_decay=0.01)
 CONFIG = small_config(layers=3)
 # Rounding of float64, amplified by a few steps of training: each multiplies it by about ten. AdamW divides a gradient
 # by its own size, so where little but rounding is left of one, that moves its weight, too.
 TRAJECTORY = {"sgd": 1e-9, "adamw": 1e-6, "gates by sgd": 1e-6}
-
 
 class EagerTraining:
     """torch's own: forward, backward, clipping, the optimizer's step, the weights' average."""
@@ -53,7 +59,6 @@ class EagerTraining:
             average_weights(self.optimizer, self.recipe.average)
         return float(norm)
 
-
 class CompiledTraining(EagerTraining):
     def __init__(self, model: Segmenter, clip: float, parts: int = 1, recipe: TrainConfig = SGD) -> None:
         super().__init__(model, clip, parts, recipe)
@@ -71,11 +76,9 @@ class CompiledTraining(EagerTraining):
             self.compiled.average(self.optimizer, self.recipe.average)
         return float(norm)
 
-
 def batch_number(number: int):
     torch.manual_seed(number)
     return batch(CONFIG, 4, 64, 64)
-
 
 def assert_same_state(ours: EagerTraining, theirs: EagerTraining, tolerance: float) -> None:
     for name, tensor in training_tensors(theirs.model, theirs.optimizer).items():
@@ -84,7 +87,6 @@ def assert_same_state(ours: EagerTraining, theirs: EagerTraining, tolerance: flo
             assert torch.equal(found, tensor), name
         elif not name.startswith("rng"):
             assert apart(found, tensor) < tolerance, name
-
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("clip", [0.05, 1e9])
@@ -100,11 +102,9 @@ def test_training_is_torchs(clip, parts, recipe):
         assert norms[1] == pytest.approx(norms[0], rel=TRAJECTORY[recipe]) and (norms[0] > clip) == (clip < 1)
     assert_same_state(ours, theirs, TRAJECTORY[recipe])
 
-
 def saved(training: EagerTraining, path) -> Snapshot:
     save_snapshot(path, Snapshot(training_tensors(training.model, training.optimizer), {}))
     return load_snapshot(path)
-
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(("first", "second"), [(EagerTraining, CompiledTraining), (CompiledTraining, EagerTraining)])
@@ -122,7 +122,6 @@ def test_checkpoints_go_between_the_two(first, second, recipe, tmp_path):
         after.step(number)
     assert_same_state(after, whole, TRAJECTORY[recipe])
 
-
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_resumes_to_the_bit(dtype, recipe, tmp_path):
@@ -138,7 +137,6 @@ def test_resumes_to_the_bit(dtype, recipe, tmp_path):
         after.step(number)
     assert_same_state(after, whole, 0)
 
-
 def test_a_checkpoint_without_momenta_starts_them_anew(tmp_path):
     """As of an iteration 0, whose optimizer has none yet."""
     fresh, used = CompiledTraining(training_model(CONFIG), 1.0), CompiledTraining(training_model(CONFIG, seed=1), 1.0)
@@ -148,7 +146,6 @@ def test_a_checkpoint_without_momenta_starts_them_anew(tmp_path):
     for each in (fresh, used):
         each.step(0)
     assert_same_state(used, fresh, 0)
-
 
 def test_the_model_stays_a_model():
     """Its tensors are views of flat buffers: evaluation, copies and a state dict see the trained weights."""
@@ -167,3 +164,28 @@ def test_the_model_stays_a_model():
     )  # weights lie otherwise in memory: sums in another order
     flat = training.compiled.flat
     assert all(p.untyped_storage().data_ptr() == flat.parameters.data_ptr() for p in training.model.parameters())
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted in /proc")
+def test_a_step_leaves_torchs_threads_asleep():
+    """In a process of its own, where torch has started none: they look for work for milliseconds after each operation,
+    on the core that the step's second thread needs. Threads beside those before: after two steps, after a
+    product of torch's."""
+    code = (
+        "import os, sys, torch; sys.path.insert(0, 'tests')\n"
+        "torch.set_num_threads(1)\n"
+        "from dynroute_core.engine.training import CompiledStep\n"
+        "from dynroute_core.train import TrainConfig, make_optimizer\n"
+        "from support.sample_models import small_config\n"
+        "from support.training_steps import batch, training_model\n"
+        "model = training_model(small_config(layers=3, channels=16), torch.float32)\n"
+        "given, step = batch(model.config, 4, 128, 128), CompiledStep(model)\n"
+        "optimizer, count = make_optimizer(model, TrainConfig(lr=0.01)), lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = count(); torch.set_num_threads(2)\n"
+        "for _ in range(2):\n"
+        "    step.zero_grad()\n"
+        "    (step.cross_entropy(step(given.images), given.labels) / 1000).backward()\n"
+        "    step.update(optimizer, clip_norm=1.0, norm=step.gradient_norm())\n"
+        "steps = count() - before; step.gradient * 2; print(steps, count() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["1", "2"]  # the step's own second thread; and torch's, so that it would be seen

@@ -126,3 +126,14 @@ def test_the_same_bits_for_any_number_of_threads(dtype, monkeypatch):
     for count in (1, 2, 3, 5):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         assert all(map(torch.equal, everything(dtype), wanted)), count
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_scaled_is_torchs_product(dtype):
+    values = flat(0, dtype)[: LENGTH - 3].view(-1, 1)  # any number of elements and any shape
+    assert torch.equal(training.scaled(values, 0.3), values * 0.3)
+
+
+def test_zeros_can_be_written():
+    found = training.zeros(5, torch.float64)
+    assert torch.equal(found, torch.zeros(5, dtype=torch.float64)) and found.add_(1).sum() == 5

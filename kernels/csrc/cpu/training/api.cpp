@@ -165,6 +165,11 @@ API int dynroute_step_squares(const char* isa, int doubles, int threads, const v
   return guarded([&] { *sum = dynroute::chosen(isa).squares(values, count, doubles != 0, threads); });
 }
 
+API int dynroute_step_scaled(const char* isa, int doubles, int threads, const void* values, int64_t count,
+                             double factor, void* out) {
+  return guarded([&] { dynroute::chosen(isa).scaled(values, count, factor, out, doubles != 0, threads); });
+}
+
 API int dynroute_step_update(const char* isa, int doubles, int threads, const int64_t* spans, const double* decay,
                              const double* rate, int count, void* parameters, const void* gradient, void* momenta,
                              double momentum, double scale) {

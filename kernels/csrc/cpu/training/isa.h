@@ -53,5 +53,12 @@ static void any_average(void* averaged, const void* parameters, int64_t count, d
     average(static_cast<float*>(averaged), static_cast<const float*>(parameters), count, keep, threads);
 }
 
-static const Maker MAKER = {ISA_NAME,   LANES<float> * 10, make_step,   any_squares,
+static void any_scaled(const void* values, int64_t count, double factor, void* out, bool doubles, int threads) {
+  if (doubles)
+    scaled(static_cast<const double*>(values), count, factor, static_cast<double*>(out), threads);
+  else
+    scaled(static_cast<const float*>(values), count, factor, static_cast<float*>(out), threads);
+}
+
+static const Maker MAKER = {ISA_NAME,   LANES<float> * 10, make_step,   any_squares, any_scaled,
                             any_update, any_update_adamw,  any_average, multiply_adds};

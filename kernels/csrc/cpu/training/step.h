@@ -91,6 +91,7 @@ struct Maker {
   int macs;  // of a round of `multiply_adds`
   Step* (*make)(const Shape& shape, bool doubles);
   double (*squares)(const void* values, int64_t count, bool doubles, int threads);
+  void (*scaled)(const void* values, int64_t count, double factor, void* out, bool doubles, int threads);
   void (*update)(const Span* spans, int span_count, void* parameters, const void* gradient, void* momenta,
                  double momentum, double scale, bool doubles, int threads);
   void (*update_adamw)(const Span* spans, int span_count, void* parameters, const void* gradient, void* first,

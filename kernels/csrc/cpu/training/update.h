@@ -22,6 +22,16 @@ static double squares(const T* values, int64_t count, int threads) {
   return total;
 }
 
+// out ← factor·values, of any number of them.
+template <class T>
+static void scaled(const T* values, int64_t count, double factor, T* out, int threads) {
+  const T by = T(factor);
+  tasks(threads, static_cast<int>((count + BLOCK - 1) / BLOCK), [&](int block, int) {
+    const int64_t end = (block + 1) * BLOCK < count ? (block + 1) * BLOCK : count;
+    for (int64_t i = block * BLOCK; i < end; ++i) out[i] = values[i] * by;
+  });
+}
+
 // momentum ← momentum·m + (g·scale + decay·p); p ← p - rate·momentum
 template <class T>
 static void update(const Span* spans, int span_count, T* parameters, const T* gradient, T* momenta, T momentum, T scale,
