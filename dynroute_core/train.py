@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +69,16 @@ class _Part(NamedTuple):
     budget: Tensor
     expected_macs: Tensor
     confusion: Tensor | None
+
+
+def count_labelled(labels: Tensor) -> Tensor:
+    """How many pixels have a label, as a tensor where the labels are.
+
+    On the CPU numpy counts: torch would wake its OpenMP threads, which then spin on the cores of a compiled step's own.
+    """
+    if labels.device.type == "cpu":
+        return torch.tensor(np.count_nonzero(labels.numpy() != IGNORE), device="cpu")
+    return (labels != IGNORE).sum()
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -147,7 +158,7 @@ class Trainer:
         self.model.drop_path = config.drop_path * iteration / config.iterations
         logged = (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations
         images, labels = self._to_device(batch)
-        labelled = self.team.total((labels != IGNORE).sum())
+        labelled = self.team.total(count_labelled(labels))
         statistics = [buffer.clone() for buffer in self.model.buffers()] if config.skip_nonfinite else []
         self.step.zero_grad()
         chunks = list(zip(images.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,7 @@ CONFIG = small_config(layers=3)
 # by its own size, so where little but rounding is left of one, that moves its weight, too.
 TRAJECTORY = {"sgd": 1e-9, "adamw": 1e-6, "gates by sgd": 1e-6}
 
+
 class EagerTraining:
     """torch's own: forward, backward, clipping, the optimizer's step, the weights' average."""
 
@@ -59,6 +59,7 @@ class EagerTraining:
             average_weights(self.optimizer, self.recipe.average)
         return float(norm)
 
+
 class CompiledTraining(EagerTraining):
     def __init__(self, model: Segmenter, clip: float, parts: int = 1, recipe: TrainConfig = SGD) -> None:
         super().__init__(model, clip, parts, recipe)
@@ -76,9 +77,11 @@ class CompiledTraining(EagerTraining):
             self.compiled.average(self.optimizer, self.recipe.average)
         return float(norm)
 
+
 def batch_number(number: int):
     torch.manual_seed(number)
     return batch(CONFIG, 4, 64, 64)
+
 
 def assert_same_state(ours: EagerTraining, theirs: EagerTraining, tolerance: float) -> None:
     for name, tensor in training_tensors(theirs.model, theirs.optimizer).items():
@@ -87,6 +90,7 @@ def assert_same_state(ours: EagerTraining, theirs: EagerTraining, tolerance: flo
             assert torch.equal(found, tensor), name
         elif not name.startswith("rng"):
             assert apart(found, tensor) < tolerance, name
+
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("clip", [0.05, 1e9])
@@ -102,9 +106,11 @@ def test_training_is_torchs(clip, parts, recipe):
         assert norms[1] == pytest.approx(norms[0], rel=TRAJECTORY[recipe]) and (norms[0] > clip) == (clip < 1)
     assert_same_state(ours, theirs, TRAJECTORY[recipe])
 
+
 def saved(training: EagerTraining, path) -> Snapshot:
     save_snapshot(path, Snapshot(training_tensors(training.model, training.optimizer), {}))
     return load_snapshot(path)
+
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(("first", "second"), [(EagerTraining, CompiledTraining), (CompiledTraining, EagerTraining)])
@@ -122,6 +128,7 @@ def test_checkpoints_go_between_the_two(first, second, recipe, tmp_path):
         after.step(number)
     assert_same_state(after, whole, TRAJECTORY[recipe])
 
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_resumes_to_the_bit(dtype, recipe, tmp_path):
@@ -137,6 +144,7 @@ def test_resumes_to_the_bit(dtype, recipe, tmp_path):
         after.step(number)
     assert_same_state(after, whole, 0)
 
+
 def test_a_checkpoint_without_momenta_starts_them_anew(tmp_path):
     """As of an iteration 0, whose optimizer has none yet."""
     fresh, used = CompiledTraining(training_model(CONFIG), 1.0), CompiledTraining(training_model(CONFIG, seed=1), 1.0)
@@ -146,6 +154,7 @@ def test_a_checkpoint_without_momenta_starts_them_anew(tmp_path):
     for each in (fresh, used):
         each.step(0)
     assert_same_state(used, fresh, 0)
+
 
 def test_the_model_stays_a_model():
     """Its tensors are views of flat buffers: evaluation, copies and a state dict see the trained weights."""
@@ -164,6 +173,7 @@ def test_the_model_stays_a_model():
     )  # weights lie otherwise in memory: sums in another order
     flat = training.compiled.flat
     assert all(p.untyped_storage().data_ptr() == flat.parameters.data_ptr() for p in training.model.parameters())
+
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted in /proc")
 def test_a_step_leaves_torchs_threads_asleep():
