@@ -21,7 +21,7 @@ from dynroute_suite.report.numbers import gmacs, macs_of, percent, share_text
 
 LEFT, COLUMN, GAP = 116.0, 260.0, 14.0  # room for the rows' names, a picture's width, between pictures
 TITLE, TEXT, LINE = 22.0, 14.0, 20.0
-ALL = LEFT + 3 * COLUMN + 2 * GAP
+ALL = LEFT + 3 * COLUMN + 2 * GAP + 1  # and room for the last outline
 TOP = 118.0  # of the first picture
 FRAME = Frame(COLUMN, 2.0, 20.0, 26.0, 36.0, 20.0, False)
 COST_BAR = 13.0
