@@ -17,9 +17,10 @@ from dynroute_suite.report.results import Results
 from dynroute_suite.report.row_state import KINDS, MEANINGS, SIGNS, RowState, row_states
 from dynroute_suite.report.seeds import Seeds, by_setting, comparison_table, comparisons, seeds_table
 from dynroute_suite.report.tables import escape_markdown
-from dynroute_suite.report.told_apart import told_apart
+from dynroute_suite.report.told_apart import recipe_of, told_apart
+from dynroute_suite.report.trial import Judged, Trial, trials
 
-CLAIMED_ON = ("demo", "camvid")
+CLAIMED_ON, CLAIMED_BY = ("demo", "camvid"), "published"
 VERDICTS: Mapping[bool | None, str] = {True: "held", False: "did not hold", None: "open"}
 
 
@@ -88,7 +89,7 @@ def published_pareto(results: Results) -> str:
 
 def verdicts(results: Results) -> str:
     """The paper's claims, judged by the rules that stand above them on their page: a line per check."""
-    runs = results.groups.get(CLAIMED_ON, [])
+    runs = [one for one in results.groups.get(CLAIMED_ON, []) if recipe_of(one.record) == CLAIMED_BY]
     parts = [
         f"### {number}. {claim.name}: {VERDICTS[claim.held]}\n\n{_checks(claim.checks)}"
         for number, claim in enumerate(claims(runs), 1)
@@ -96,6 +97,34 @@ def verdicts(results: Results) -> str:
     common = common_checks(runs)
     told = _checks(common) if common else "No common network has been run yet."
     return "\n\n".join([*parts, f"### Beside them: common networks\n\n{told}"])
+
+
+def mixed_verdicts(results: Results) -> str:
+    """The claims on near and far streets: a sentence each, what was measured folded beneath."""
+    found = trials(results.committed)
+    parts = [_trial(trial, headed=len(found) > 1) for trial in found]
+    return "\n\n".join(parts) or "No run is committed yet, so there is no verdict."
+
+
+def _trial(trial: Trial, *, headed: bool) -> str:
+    judged = trial.judged()
+    sentences = [f"{number}. {_sentence(claim)}" for number, claim in enumerate(judged, 1)]
+    lines = [
+        [str(number), escape_markdown(line.what), escape_markdown(line.measured), line.why or line.answer]
+        for number, claim in enumerate(judged, 1)
+        for line in claim.lines
+    ]
+    table = markup.table(["claim", "what", "measured", ""], lines, right=4)
+    head = [f"### {trial.iterations} iterations, {trial.train_images} training images"] if headed else []
+    return "\n\n".join([*head, "\n".join(sentences), f":::{{dropdown}} What was measured\n{table}\n:::"])
+
+
+def _sentence(claim: Judged) -> str:
+    """The claim's answer, and what it rests on where that is not all."""
+    deciding = [line for line in claim.lines if line.counts and line.answer == claim.answer]
+    reasons = dict.fromkeys(line.why or line.what for line in deciding)
+    told = f" ({escape_markdown('; '.join(reasons))})" if claim.answer != "yes" else ""
+    return f"**{claim.name}: {claim.answer}**{told}."
 
 
 def seeds(results: Results) -> str:
