@@ -67,7 +67,7 @@ def _outcome(settings: list[NamedSetting]) -> str:
 def _learning(settings: list[NamedSetting]) -> str:
     parts = ["## How it learned", "A thin line is a seed."]
     if any(experiment_of(one.same.runs[0].record).train.budget for one in settings):
-        parts.append("Watch the cost: first the network learns to see, then, from the dashed line on, to save.")
+        parts.append("Watch the cost: from the dashed line on, the network learns to save.")
     for one in settings:
         curves = [points for run in one.same.runs if (points := read_curve(run.folder / CURVE))]
         if curves:

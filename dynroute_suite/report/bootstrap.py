@@ -74,7 +74,7 @@ def miou_percent(counts: Counts, weights: Values) -> Values:
 
 
 @lru_cache(maxsize=8)
-def _drawn(images: int, resamples: int, seed: int) -> Values:
+def drawn(images: int, resamples: int, seed: int) -> Values:
     """How often each resample has each image."""
     generator = np.random.Generator(np.random.PCG64(seed))
     return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
@@ -91,7 +91,7 @@ def paired_difference(a: Counts, b: Counts, *, resamples: int = RESAMPLES, seed:
         )
     images = a.shape[1]
     once = np.ones((1, images))
-    weights = _drawn(images, resamples, seed)
+    weights = drawn(images, resamples, seed)
     differences = miou_percent(a, weights) - miou_percent(b, weights)
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(

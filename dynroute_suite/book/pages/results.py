@@ -12,7 +12,6 @@ from dynroute_suite.figures.style import figure_block
 from dynroute_suite.figures.verdicts import Asked, verdict_figure
 from dynroute_suite.report import markup
 from dynroute_suite.report.claims import BUDGET_SLACK, Check, Claim, claims, common_checks
-from dynroute_suite.report.committed import Committed
 from dynroute_suite.report.comparable import is_comparable
 from dynroute_suite.report.numbers import NOTHING, percent
 from dynroute_suite.report.results import Results
@@ -20,8 +19,9 @@ from dynroute_suite.report.row_state import KINDS, MEANINGS, SIGNS, RowState, ro
 from dynroute_suite.report.seeds import Seeds, by_setting, comparison_table, comparisons, seeds_table
 from dynroute_suite.report.tables import escape_markdown
 from dynroute_suite.report.told_apart import recipe_of, told_apart
+from dynroute_suite.report.trial import Judged, Trial, trials
 
-CLAIMED_ON = ("demo", "camvid")
+CLAIMED_ON, CLAIMED_BY = ("demo", "camvid"), "published"
 ASKED = (  # of each claim's picture, in the claims' order
     Asked("cost above the budget's target (%)", (-100 * BUDGET_SLACK, 100 * BUDGET_SLACK)),
     Asked("mIoU above the rival's (points, first seeds)", (0.0,)),
@@ -95,20 +95,14 @@ def published_pareto(results: Results) -> str:
 
 def verdicts(results: Results) -> str:
     """The paper's claims, judged by the rules that stand below them on their page: a verdict and a picture each, the
-    checks folded. Runs of one recipe are judged together."""
-    by_recipe: dict[str, list[Committed]] = {}
-    for one in results.groups.get(CLAIMED_ON, []):
-        by_recipe.setdefault(recipe_of(one.record), []).append(one)
-    level, parts = "###" if len(by_recipe) > 1 else "##", []
-    for recipe, runs in (by_recipe or {"": []}).items():
-        parts += [f"## By the recipe {escape_markdown(recipe)}"] * (len(by_recipe) > 1)
-        parts += [_verdict(number, claim, level) for number, claim in enumerate(claims(runs), 1)]
-        parts.append(f"{level} Beside them: common networks\n\n{_beside(common_checks(runs))}")
-    return "\n\n".join(parts)
+    checks folded."""
+    runs = [one for one in results.groups.get(CLAIMED_ON, []) if recipe_of(one.record) == CLAIMED_BY]
+    parts = [_verdict(number, claim) for number, claim in enumerate(claims(runs), 1)]
+    return "\n\n".join([*parts, f"### Beside them: common networks\n\n{_beside(common_checks(runs))}"])
 
 
-def _verdict(number: int, claim: Claim, level: str) -> str:
-    parts = [f"{level} {number}. {claim.name}: {VERDICTS[claim.held]}", claim.verdict]
+def _verdict(number: int, claim: Claim) -> str:
+    parts = [f"### {number}. {claim.name}: {VERDICTS[claim.held]}", claim.verdict]
     if any(check.marks for check in claim.checks):
         parts.append(figure_block(verdict_figure(claim.checks, ASKED[number - 1])))
     return "\n\n".join([*parts, _folded(claim.checks)])
@@ -124,6 +118,34 @@ def _beside(common: Sequence[Check]) -> str:
 
 def _folded(checks: Sequence[Check]) -> str:
     return f":::{{dropdown}} Every check\n{_checks(checks)}\n:::"
+
+
+def mixed_verdicts(results: Results) -> str:
+    """The claims on near and far streets: a sentence each, what was measured folded beneath."""
+    found = trials(results.committed)
+    parts = [_trial(trial, headed=len(found) > 1) for trial in found]
+    return "\n\n".join(parts) or "No run is committed yet, so there is no verdict."
+
+
+def _trial(trial: Trial, *, headed: bool) -> str:
+    judged = trial.judged()
+    sentences = [f"{number}. {_sentence(claim)}" for number, claim in enumerate(judged, 1)]
+    lines = [
+        [str(number), escape_markdown(line.what), escape_markdown(line.measured), line.why or line.answer]
+        for number, claim in enumerate(judged, 1)
+        for line in claim.lines
+    ]
+    table = markup.table(["claim", "what", "measured", ""], lines, right=4)
+    head = [f"### {trial.iterations} iterations, {trial.train_images} training images"] if headed else []
+    return "\n\n".join([*head, "\n".join(sentences), f":::{{dropdown}} What was measured\n{table}\n:::"])
+
+
+def _sentence(claim: Judged) -> str:
+    """The claim's answer, and what it rests on where that is not all."""
+    deciding = [line for line in claim.lines if line.counts and line.answer == claim.answer]
+    reasons = dict.fromkeys(line.why or line.what for line in deciding)
+    told = f" ({escape_markdown('; '.join(reasons))})" if claim.answer != "yes" else ""
+    return f"**{claim.name}: {claim.answer}**{told}."
 
 
 def seeds(results: Results) -> str:
