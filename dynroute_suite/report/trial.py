@@ -177,9 +177,11 @@ def _rivals(rows: Rows) -> Iterable[Line]:
 
 
 def _best_static(rows: Rows, cost: float) -> Sequence[Committed]:
-    """The static route with the highest mean mIoU, of those that cost no more than a rival may."""
+    """The static route with the highest mean mIoU, of those that cost no more than a rival may; those with seeds enough
+    first."""
     rivals = [runs for row, runs in rows.items() if row.startswith("static-") and _cost(runs) <= RIVAL_COST * cost]
-    return max(rivals, key=_miou, default=())
+    known = [runs for runs in rivals if len(runs) >= LEAST_SEEDS]
+    return max(known or rivals, key=_miou, default=())
 
 
 def _miou(runs: Sequence[Committed]) -> float:

@@ -87,6 +87,7 @@ def test_the_best_static_route_of_its_cost_is_the_rival(tmp_path: Path) -> None:
         write_trial_run(tmp_path, "static-fcn32s", seed=seed, cost=1.0e6, hits=9)
         write_trial_run(tmp_path, "static-unet", seed=seed, cost=1.09e6, hits=11)
         write_trial_run(tmp_path, "static-hrnetv2", seed=seed, cost=1.11e6, hits=19)
+    write_trial_run(tmp_path, "static-deeplabv3", cost=1.0e6, hits=12)  # better in its one seed
     assert line(tmp_path, "dynamic-a against static").what == "dynamic-a against static-unet"
 
 
