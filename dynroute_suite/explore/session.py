@@ -1,6 +1,6 @@
 """One network and some pictures: segment any of them, with other thresholds for the gates, or along a forced route.
 
-Takes a finished run's folder or an experiment (then untrained), and a data set or a folder of pictures of your own;
+Takes a trained network or an experiment (then untrained), and a data set or a folder of pictures of your own;
 gives `View`s. The threshold is applied while the network runs, so later gates see what an earlier closing leaves: the
 true answer to what the book's explorer can only count.
 """
@@ -27,7 +27,7 @@ from dynroute_core.evaluate import ImageResult, RouteTaken, as_input, first_rout
 from dynroute_core.experiments import Experiment
 from dynroute_core.metrics import confusion_matrix, mean_iou
 from dynroute_core.model import RoutingOutput, Segmenter
-from dynroute_core.runs.finished import FinishedRun
+from dynroute_core.runs.finished import TrainedSegmenter
 from dynroute_core.runs.record import Routes
 from dynroute_core.runs.recording import make_routes
 from dynroute_core.runs.route_files import ROUTE_NAMES, find_route
@@ -185,17 +185,20 @@ def own_pictures(folder: Path) -> Pictures:
 
 
 def start(
-    experiment: Experiment, pictures: Pictures | Sequence[Sample], *, run: Path | None = None, device: torch.device
+    experiment: Experiment,
+    pictures: Pictures | Sequence[Sample],
+    *,
+    model: TrainedSegmenter | None = None,
+    device: torch.device,
 ) -> Explorer:
-    """An explorer with a finished run's network, or an untrained one where `run` is None.
+    """An explorer with a trained network, or an untrained one where `model` is None.
 
-    With a run, its own settings hold in place of `experiment`'s.
+    With a trained one, its own settings hold in place of `experiment`'s.
     """
     shown = pictures if isinstance(pictures, Pictures) else of_samples(pictures)
-    if run is None:
+    if model is None:
         return Explorer(untrained(experiment).to(device).eval(), experiment, shown, device, trained=False)
-    found = FinishedRun.open(run)
-    return Explorer(found.model().to(device), found.experiment, shown, device, trained=True)
+    return Explorer(model.to(device).eval(), model.experiment, shown, device, trained=True)
 
 
 def of_samples(samples: Sequence[Sample]) -> Pictures:

@@ -15,6 +15,7 @@ from dynroute_core.data.dataset import Sample
 from dynroute_core.data.labels import CITYSCAPES, IGNORE
 from dynroute_core.experiments import experiment
 from dynroute_core.model import Segmenter
+from dynroute_core.runs.finished import FinishedRun
 from dynroute_core.runs.record import CHECKPOINT, RECORD, write_record
 from dynroute_core.space import ModelConfig
 from dynroute_core.system.errors import BlockedError, UsageError
@@ -167,7 +168,7 @@ def test_a_finished_run_brings_its_settings_and_weights(tmp_path: Path) -> None:
     write_record(tmp_path / RECORD, record)
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     save_snapshot(tmp_path / CHECKPOINT, Snapshot(tensors, {"key": record.key, "trained": True}))
-    session = start(experiment("dynamic-raw"), samples(), run=tmp_path, device=CPU)
+    session = start(experiment("dynamic-raw"), samples(), model=FinishedRun.open(tmp_path).model(), device=CPU)
     assert session.trained
     assert session.experiment.row == record.row
     assert all(torch.equal(a, b) for a, b in zip(session.model.parameters(), model.parameters(), strict=True))

@@ -90,8 +90,11 @@ def check_data(folder: Path) -> None:
 
 
 def check_explore(folder: Path) -> None:
-    """Run on an untrained network and two generated streets: what it prints and shows is the session's."""
-    cells = execute("explore", folder, profile="smoke", device="cpu", repeats=1)
+    """Run on an untrained network and two generated streets: what it prints and shows is the session's. As it opens, it
+    has the weights that ship."""
+    shipped = execute("explore", folder, settings={"data.val_images": "2"}, device="cpu", repeats=1)
+    assert "MMACs" in json.dumps(shipped["still"]) and "untrained" not in json.dumps(shipped["still"])
+    cells = execute("explore", folder, run="", profile="smoke", device="cpu", repeats=1)
     (widget,) = [output for output in cells["panel"]["outputs"] if "data" in output]  # type: ignore[attr-defined]
     assert "application/vnd.jupyter.widget-view+json" in widget["data"]
     (html,) = shown(cells["still"], "text/html")
