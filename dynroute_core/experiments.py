@@ -19,15 +19,7 @@ from dynroute_core.data.datasets import find_dataset
 from dynroute_core.data.source import Scenes
 from dynroute_core.evaluate import EvaluateConfig
 from dynroute_core.losses import Budget
-from dynroute_core.profiles import (
-    SMOKE,
-    Settings,
-    at_full,
-    at_short,
-    at_shrunk,
-    budget_macs,
-    demo,
-)
+from dynroute_core.profiles import SMOKE, Settings, at_full, at_short, at_shrunk, budget_macs, demo
 from dynroute_core.recipe import RecipeName, TrainConfig
 from dynroute_core.settings import put, setting_names
 from dynroute_core.space import LARGEST_SIDE, ModelConfig

@@ -68,7 +68,6 @@ class AdamW(torch.optim.AdamW):
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> None:
         super().__init__(groups, lr=lr, betas=BETAS, eps=EPSILON, foreach=True)
-        self.momentum = momentum
         self._own = [group for group in self.param_groups if not group["by_sgd"]]
         self._others = None
         if len(self._own) < len(self.param_groups):

@@ -32,7 +32,7 @@ class TrainConfig:
     accumulate: int = 1
     lr: float = 0.05  # learning rate that a whole batch gets, after the warm-up; scale it linearly with the batch
     gate_lr_factor: float = 1.0  # the gates' learning rate over the rest's
-    # Whether SGD moves the gates where AdamW moves the rest, which would divide a budget's pull by its own size.
+    # Whether SGD moves the gates where AdamW moves the rest: AdamW would divide a budget's pull by its own size.
     gates_by_sgd: bool = False
     optimizer: OptimizerName = "sgd"  # "sgd", or "adamw", whose decay leaves gates and biases out, too
     momentum: float = 0.9  # of SGD
