@@ -162,8 +162,8 @@ def check_seeds(folder: Path) -> None:
     cells = execute("seeds", folder, results=str(folder), resamples=200)
     (table,) = shown(cells["seeds"], "text/markdown")
     two, one = (line for line in table.splitlines()[2:])
-    assert re.search(r"\| dynamic-a \| demo \| streets \| 2 \|.*\| 42\.2 \| 1\.4 \|", two)
-    assert one.startswith("| dynamic-c | demo | streets | 1 |")
+    assert re.search(r"\| dynamic-a \| demo, streets \| 2 \|.*\| 42\.2 \| 1\.4 \|", two)
+    assert one.startswith("| dynamic-c | demo, streets | 1 |")
     assert "n = 1" in one
     (pairs,) = shown(cells["pairs"], "text/markdown")
     # 12 of 20 pixels against 10 of 20 in every image: 10 points, whatever images are drawn.
