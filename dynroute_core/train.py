@@ -77,7 +77,7 @@ def count_labelled(labels: Tensor) -> Tensor:
     On the CPU numpy counts: torch would wake its OpenMP threads, which then spin on the cores of a compiled step's own.
     """
     if labels.device.type == "cpu":
-        return torch.tensor(np.count_nonzero(labels.numpy() != IGNORE), device="cpu")
+        return torch.tensor(np.count_nonzero(labels.numpy() != IGNORE), dtype=torch.int64, device="cpu")
     return (labels != IGNORE).sum()
 
 

@@ -87,16 +87,17 @@ class FlatState:
         """All tensors of a kind; they begin as in `like`, or as 0. The optimizer's own of these groups become views of
         it, with the values that a checkpoint may have set."""
         if kind not in self._buffers:
-            new = torch.zeros_like(self.flat.parameters, requires_grad=False)
+            new = kernels.zeros(len(self.flat.parameters), self.flat.parameters.dtype)
             self._buffers[kind] = new, {one: self.flat.view(new, one) for one in self.flat.firsts}
         buffer, views = self._buffers[kind]
         for parameter in (one for group in groups for one in group["params"]):
             own = views[parameter]
             found = optimizer.state[parameter].get(kind)
+            if found is own:
+                continue
             if found is None:
-                found = torch.zeros_like(own) if like is None else self.flat.view(like, parameter)
-            if found is not own:
-                optimizer.state[parameter][kind] = own.copy_(found)
+                found = own.zero_() if like is None else self.flat.view(like, parameter)
+            optimizer.state[parameter][kind] = own.copy_(found)
         return buffer
 
 

@@ -61,7 +61,8 @@ def trained(config: ModelConfig, size: tuple[int, int, int], dtype: torch.dtype)
         loss = step.cross_entropy(output, given.labels) / given.labels.numel()
         (loss + sum(gate.factors.square().sum() for gate in output.gates.values())).backward()
         step.update(optimizer, clip_norm=0.5, norm=step.gradient_norm())
-    return digest(loss, output.quarter, step.gradient, step.flat.parameters, step.flat.statistics, step.momenta)
+    momenta = step.state.buffer(optimizer, "momentum_buffer", optimizer.param_groups)
+    return digest(loss, output.quarter, step.gradient, step.flat.parameters, step.flat.statistics, momenta)
 
 
 def here(isa: str) -> bool:

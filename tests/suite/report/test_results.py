@@ -24,7 +24,9 @@ def test_there_are_records():
 def test_a_committed_record(folder):
     record, routes = read_record(folder / RECORD), read_routes(folder / ROUTES)
     assert folder.parent.name == record.row == routes.row
-    assert folder.name == f"{record.profile}-{record.data.name}-seed{record.seed}"
+    scenes = record.config["data"].get("scenes", "ordinary")
+    kind = "" if scenes == "ordinary" else f"-{scenes}"
+    assert folder.name == f"{record.profile}-{record.data.name}-seed{record.seed}{kind}"
     assert not record.source.dirty
     assert record.key == routes.key
     assert read_curve(folder / CURVE)[-1].iteration == record.training.iterations - 1
