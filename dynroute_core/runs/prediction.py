@@ -97,16 +97,11 @@ def enlarged_labels(logits: Tensor, height: int, width: int) -> Tensor:
     classes, rows = logits.shape[:2]
     labels = torch.empty(height, width, dtype=torch.uint8, device=logits.device)
     # Half-pixel centres: a row lies between the row above its place and the one below.
-    place = (
-        ((torch.arange(height, dtype=torch.float64, device="cpu") + 0.5) * (rows / height) - 0.5)
-        .clamp(min=0)
-        .to(logits.device)
-    )
+    every = torch.arange(height, dtype=torch.int64, device=logits.device)
+    place = ((every.cpu().double() + 0.5) * (rows / height) - 0.5).clamp(min=0).to(logits.device)
     above = place.long().clamp(max=rows - 1)
     share = (place - above).to(logits.dtype)[:, None]
-    for strip in torch.arange(height, dtype=torch.int64, device=logits.device).split(
-        max(STRIP_VALUES // (classes * width), 1)
-    ):
+    for strip in every.split(max(STRIP_VALUES // (classes * width), 1)):
         upper = above[strip]
         tall = torch.lerp(logits[:, upper], logits[:, (upper + 1).clamp(max=rows - 1)], share[strip])
         wide = F.interpolate(tall[None], size=(len(strip), width), mode="bilinear", align_corners=False)
