@@ -7,7 +7,7 @@ must. Knows no batches and no losses. (Paper, section 4: SGD, poly. AdamW, cosin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,7 +91,7 @@ def kept_share(config: TrainConfig, iteration: int) -> float:
 @torch.no_grad()
 def average_weights(optimizer: Optimizer, keep: float) -> None:
     """average ← keep · average + (1 - keep) · weights, of every parameter; at first the weights themselves."""
-    parameters = parameters_of(optimizer)
+    parameters = parameters_of(optimizer.param_groups)
     for parameter in parameters:
         if AVERAGE not in optimizer.state[parameter]:
             optimizer.state[parameter][AVERAGE] = parameter.detach().clone()
@@ -101,15 +101,15 @@ def average_weights(optimizer: Optimizer, keep: float) -> None:
 @torch.no_grad()
 def take_average(optimizer: Optimizer) -> None:
     """Puts the averaged weights in the place of the weights, where there are any."""
-    for parameter in parameters_of(optimizer):
+    for parameter in parameters_of(optimizer.param_groups):
         average = optimizer.state[parameter].get(AVERAGE)
         if average is not None:
             parameter.copy_(average)
 
 
-def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
-    """In the order of its groups."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def parameters_of(groups: Sequence[dict[str, Any]]) -> list[nn.Parameter]:
+    """Of an optimizer's groups, in their order."""
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 def class_weights(pixels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from dynroute_core.cell import CellModule
 from dynroute_core.model import Segmenter
+from dynroute_core.optimizer import parameters_of
 from dynroute_core.space import ModelConfig
 from dynroute_kernels.cpu import training as kernels
 
@@ -90,7 +91,7 @@ class FlatState:
             new = kernels.zeros(len(self.flat.parameters), self.flat.parameters.dtype)
             self._buffers[kind] = new, {one: self.flat.view(new, one) for one in self.flat.firsts}
         buffer, views = self._buffers[kind]
-        for parameter in (one for group in groups for one in group["params"]):
+        for parameter in parameters_of(groups):
             own = views[parameter]
             found = optimizer.state[parameter].get(kind)
             if found is own:
@@ -104,7 +105,7 @@ class FlatState:
 def count_step(optimizer: Optimizer, groups: Sequence[dict[str, Any]]) -> int:
     """Counts a step of AdamW where torch's own does, in the state of every parameter of its groups; gives the number,
     from 1."""
-    parameters = [parameter for group in groups for parameter in group["params"]]
+    parameters = parameters_of(groups)
     before = optimizer.state[parameters[0]].get("step", torch.zeros((), dtype=torch.float32, device="cpu"))
     for parameter in parameters:  # a tensor each: torch counts in place
         optimizer.state[parameter]["step"] = before + 1
