@@ -10,7 +10,6 @@ Forced routes are compared with one another: what a closed cell passes on is los
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +18,15 @@ from typing import get_args
 
 import numpy as np
 import torch
+from finished_run import command, val_samples
 
 from dynroute_core.cell import RouteFactors
-from dynroute_core.data.datasets import open_dataset
-from dynroute_core.data.loader import eval_samples
 from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.evaluate import ImageResult, OnRoute, evaluate
 from dynroute_core.metrics import mean_iou
 from dynroute_core.runs.finished import FinishedRun
-from dynroute_core.runs.plan import find_data
 from dynroute_core.runs.record import ROUTES, read_routes
 from dynroute_core.space import RoutingSpace
-from dynroute_core.system.errors import DynrouteError
 from dynroute_suite.report.flow import open_names
 
 ORDERS, SEED = 100, 2020
@@ -70,8 +66,7 @@ def controls(folder: Path, data: Path | None) -> None:
     """Tries the routes of the run in `folder`, and prints a table for each kind of factors."""
     run = FinishedRun.open(folder)
     chosen, engine, routes = run.experiment, InferenceEngine(run.model()), read_routes(folder / ROUTES)
-    dataset = open_dataset(chosen.data.name, find_data(chosen.data, data), "val")
-    samples = list(eval_samples(dataset.subset(chosen.data.val_images or None), 0))
+    samples = val_samples(chosen, data)
     taken = {image.name: open_names(routes, image) for image in routes.images}
     different = sorted(set(taken.values()), key=sorted)
     space, device = RoutingSpace.of(chosen.model), torch.device("cpu")
@@ -96,16 +91,7 @@ def _line(name: str, miou_percent: float, macs: float) -> str:
 
 def main() -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a finished run's folder, with its checkpoint")
-    parser.add_argument("--data", type=Path, default=None, help="the data set's folder; streets need none")
-    given = parser.parse_args()
-    try:
-        controls(given.folder, given.data)
-    except DynrouteError as error:
-        print(f"controls.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return command("controls.py", __doc__ or "", controls)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,17 @@ Prints mIoU and pixel accuracy of each backend and dtype, and how far bfloat16 l
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import torch
+from finished_run import command, val_samples
 
-from dynroute_core.data.datasets import open_dataset
-from dynroute_core.data.loader import eval_samples
 from dynroute_core.engine.backend import BackendUnavailableError
 from dynroute_core.engine.inference import InferenceEngine
 from dynroute_core.evaluate import BackendName, evaluate
 from dynroute_core.metrics import mean_iou, pixel_accuracy
 from dynroute_core.runs.finished import FinishedRun
-from dynroute_core.runs.plan import find_data
-from dynroute_core.system.errors import DynrouteError
 
 BACKENDS: tuple[BackendName, ...] = ("torch", "native")
 GOAL = 0.1
@@ -31,8 +27,7 @@ def compare(folder: Path, data: Path | None) -> None:
     """Evaluates the run in `folder` with every backend and dtype, and prints a table."""
     run = FinishedRun.open(folder)
     chosen, model = run.experiment, run.model()
-    dataset = open_dataset(chosen.data.name, find_data(chosen.data, data), "val")
-    samples = list(eval_samples(dataset.subset(chosen.data.val_images or None), 0))
+    samples = val_samples(chosen, data)
     print(f"{chosen.row}, {chosen.profile} profile, {chosen.data.name}, seed {chosen.seed}: {len(samples)} images")
     for backend in BACKENDS:
         single = 0.0
@@ -56,16 +51,7 @@ def compare(folder: Path, data: Path | None) -> None:
 
 def main() -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a finished run's folder, with its checkpoint")
-    parser.add_argument("--data", type=Path, default=None, help="the data set's folder; streets need none")
-    given = parser.parse_args()
-    try:
-        compare(given.folder, given.data)
-    except DynrouteError as error:
-        print(f"precision.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return command("precision.py", __doc__ or "", compare)
 
 
 if __name__ == "__main__":
